@@ -1,0 +1,14 @@
+#include <stdio.h>
+
+#include "cmd/cmd.h"
+
+static int run(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    struct rs_err e = {0};
+    rs_fail(&e, RS_E_INTERNAL, "This part of the program is not there yet.");
+    return rs_report(&rs_cmd_timing, &e);
+}
+
+const struct rs_cmd rs_cmd_timing = {.name = "timing", .synopsis = "[OPTION]...", .summary = "timing", .max_args = -1, .run = run};
