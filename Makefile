@@ -1,20 +1,27 @@
-# rec-stt: `make` builds, `make check` tests, `make install` installs. `make help` lists the rest.
+# rec-stt: `make` builds, `make check` tests, `make install` installs, `make help` lists the rest.
 PREFIX ?= /usr/local
 LIBEXECDIR = $(PREFIX)/libexec/rec-stt
+DATADIR = $(PREFIX)/share
 CC ?= cc
 BUILD ?= build
+BIN ?= rec-stt
 EMBED_MODEL ?= models/rec-stt-default-en.gguf
+VERSION := $(shell sed -n 's/.*RS_VERSION "\(.*\)".*/\1/p' src/cmd/cmd.h)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
+# Strict C, no machine's own instructions (those are chosen at run time), no path of this machine in the result.
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -DRS_LIBEXECDIR='"$(LIBEXECDIR)"' -D_GNU_SOURCE -fno-math-errno -ffp-contract=fast \
-             $(HARDEN) $(SANITIZE) $(CFLAGS)
-HARDEN ?= -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
+CONTROL_FLOW_x86_64 = -fcf-protection
+CONTROL_FLOW_aarch64 = -mbranch-protection=standard
+HARDEN ?= -fPIE -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 $(CONTROL_FLOW_$(ARCH))
 LDFLAGS_HARDEN ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -DRS_LIBEXECDIR='"$(LIBEXECDIR)"' -D_GNU_SOURCE -fno-math-errno -ffp-contract=fast \
+             -ffile-prefix-map=$(CURDIR)=. $(HARDEN) $(SANITIZE) $(CFLAGS)
 
 # Static wherever Debian ships an archive; libasound stays shared because it loads plugins, libc because
 # of them; libsndfile and libyaml pull their codecs and stay as pkg-config gives them.
-MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 LIBDIR_SYS = /usr/lib/$(MULTIARCH)
 static = $(firstword $(wildcard $(1)) $(2))
 LIBS = $(call static,$(LIBDIR_SYS)/openblas-serial/libopenblas.a,-lopenblas) \
@@ -27,7 +34,6 @@ LIBS = $(call static,$(LIBDIR_SYS)/openblas-serial/libopenblas.a,-lopenblas) \
 
 SRC := $(sort $(wildcard src/*/*.c))
 # Instruction-set files: NAME_avx2.c and so on get their own flags and are built on their architecture only.
-ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 X86_SRC := $(filter %_avx2.c %_avxvnni.c %_avx512.c %_vnni.c %_amx.c,$(SRC))
 ARM_SRC := $(filter %_neon.c %_dotprod.c %_i8mm.c,$(SRC))
 ifeq ($(ARCH),x86_64)
@@ -39,14 +45,14 @@ SRC := $(filter-out $(X86_SRC) $(ARM_SRC),$(SRC))
 endif
 OBJ := $(SRC:src/%.c=$(BUILD)/%.o)
 
-all: rec-stt
+all: $(BIN)
 
-rec-stt: $(BUILD)/main.o $(BUILD)/librec-stt.a
+$(BIN): $(BUILD)/main.o $(BUILD)/librec-stt.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS_HARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/librec-stt.a: $(OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcsD $@ $^
 
 $(BUILD)/%_avx2.o: ISA = -mavx2 -mfma -mf16c
 $(BUILD)/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
@@ -62,7 +68,7 @@ $(BUILD)/%.o: src/%.c
 
 -include $(OBJ:.o=.d) $(BUILD)/main.d
 
-# Tests: every tests/unit/test_*.c is a program of its own; see tests/run.
+# Tests: every tests/unit/test_*.c is a program of its own, every tests/*/*.test a script that runs $REC_STT.
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/librec-stt.a
 	@mkdir -p $(@D)
@@ -70,13 +76,70 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/librec-stt.a
 
 unit: $(UNIT)
 
-check: rec-stt unit
-	tests/run $(BUILD)/tests
+check: $(BIN) unit                   ## run every test
+	REC_STT=$(abspath $(BIN)) BUILD=$(BUILD) tests/run $(BUILD)/tests
 
-check-asan:
-	$(MAKE) BUILD=build/asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" CFLAGS="-O1 -g" HARDEN=-fPIE rec-stt-asan
+check-long: export LONG = 1
+check-long: check                    ## the tests with their long parts
 
-clean:
+check-asan:                          ## the same tests under AddressSanitizer and UBSan
+	$(MAKE) BUILD=build/asan BIN=build/asan/rec-stt HARDEN=-fPIE CFLAGS="-O1 -g" TEST_TIMEOUT=900 \
+	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" check
+
+check-tsan:                          ## the same tests under ThreadSanitizer
+	$(MAKE) BUILD=build/tsan BIN=build/tsan/rec-stt HARDEN=-fPIE CFLAGS="-O1 -g" TEST_TIMEOUT=900 \
+	    SANITIZE=-fsanitize=thread check
+
+cov:                                 ## tests with line coverage (gcovr)
+	$(MAKE) BUILD=build/cov BIN=build/cov/rec-stt HARDEN=-fPIE CFLAGS="-O0 -g" SANITIZE="--coverage -fprofile-update=atomic" check
+	gcovr --root . --filter src/ --print-summary --txt build/cov/coverage.txt build/cov
+
+lint:                                ## static analysis of code, scripts and man pages
+	scripts/lint/all
+
+fuzz:                                ## fuzz every parser for SECS seconds (60)
+	scripts/lint/fuzz $(or $(SECS),60)
+
+run: $(BIN)                          ## the main job: record and print text (a sample if there is no microphone)
+	scripts/demo/run ./$(BIN)
+
+bench: $(BIN)                        ## speed, memory and start-up of the models and backends at hand
+	./$(BIN) bench
+
+eval: $(BIN)                         ## word error rate over DATA=folder (audio and data.tsv)
+	scripts/train/evaluate --binary ./$(BIN) $(DATA)
+
+install: $(BIN)                      ## install under PREFIX (and DESTDIR)
+	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/rec-stt
+	for f in $(wildcard scripts/rec-stt-*); do install -Dm755 $$f $(DESTDIR)$(LIBEXECDIR)/$${f##*/}; done
+	install -Dm644 -t $(DESTDIR)$(DATADIR)/man/man1 man/rec-stt.1
+	install -Dm644 -t $(DESTDIR)$(DATADIR)/man/man5 man/rec-stt-events.5
+	install -Dm644 completions/rec-stt.bash $(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt
+	install -Dm644 completions/_rec-stt $(DESTDIR)$(DATADIR)/zsh/site-functions/_rec-stt
+	install -Dm644 completions/rec-stt.fish $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish
+	for f in $(wildcard share/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/rec-stt/$${f##*/}; done
+	for f in $(wildcard examples/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/doc/rec-stt/examples/$${f##*/}; done
+
+uninstall:                           ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/rec-stt $(DESTDIR)$(DATADIR)/man/man1/rec-stt.1 $(DESTDIR)$(DATADIR)/man/man5/rec-stt-events.5
+	rm -f $(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt $(DESTDIR)$(DATADIR)/zsh/site-functions/_rec-stt
+	rm -f $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish
+	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR)/rec-stt $(DESTDIR)$(DATADIR)/doc/rec-stt
+
+# The archive holds what is committed, and the same commit always gives the same bytes.
+dist:                                ## build/rec-stt-VERSION.tar.gz from the last commit
+	@mkdir -p build
+	git archive --prefix=rec-stt-$(VERSION)/ HEAD | gzip -9n > build/rec-stt-$(VERSION).tar.gz
+
+deb: dist                            ## a Debian package in build/deb
+	rm -rf build/deb && mkdir -p build/deb
+	tar -xzf build/rec-stt-$(VERSION).tar.gz -C build/deb
+	cd build/deb/rec-stt-$(VERSION) && dpkg-buildpackage -b -us -uc
+
+clean:                               ## remove everything built
 	rm -rf build rec-stt
 
-.PHONY: all unit check check-asan clean
+help:                                ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 14
+
+.PHONY: all unit check check-long check-asan check-tsan cov lint fuzz run bench eval install uninstall dist deb clean help

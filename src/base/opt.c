@@ -142,7 +142,8 @@ void rs_opt_help(const struct rs_cmd *cmd, const struct rs_opt *table)
         char letter[8] = "    ";
         if (o->letter)
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        const char *arg = o->kind == RS_OPT_CHOICE ? o->choices : o->arg;
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, arg ? " " : "", arg ? arg : "");
         printf("  %-30s%s%s\n", left, strlen(left) > 29 ? "\n                                " : "", o->help);
     }
     printf("  %-30s%s\n", "-h, --help", "show this help");

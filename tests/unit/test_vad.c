@@ -38,12 +38,12 @@ static void add_hum(size_t n, float peak)
             sound[i] += peak / (float)k * sinf(2 * 3.14159265f * 50 * (float)k * (float)i / SECOND);
 }
 
-/* Syllables: 160 ms of a gliding 110…160 Hz pulse train with two resonances' worth of harmonics, 90 ms pause. */
+/* Syllables: 160 ms of a gliding 100…170 Hz pulse train with two resonances' worth of harmonics, 90 ms pause. */
 static void add_syllables(size_t from, size_t to, float peak)
 {
     float phase = 0;
     for (size_t i = from; i < to; i++) {
-        const float t = (float)((i - from) % 4000) / SECOND, f0 = 110 + 50 * sinf((float)i / 9000);
+        const float t = (float)((i - from) % 4000) / SECOND, f0 = 135 + 35 * sinf((float)i / 9000);
         phase += 2 * 3.14159265f * f0 / SECOND;
         const float shape = t < 0.16f ? sinf(3.14159265f * t / 0.16f) : 0;
         float y = 0;
