@@ -27,7 +27,7 @@ static const struct { const char *word; int status; } table[RS_E_COUNT] = {
     [RS_E_STDOUT] = {"stdout", 1},
 };
 
-int rs_fail(struct rs_err *e, int code, const char *fmt, ...)
+int rs_err_set(struct rs_err *e, int code, const char *fmt, ...)
 {
     if (e && e->code == RS_OK) {
         va_list ap;
@@ -36,7 +36,7 @@ int rs_fail(struct rs_err *e, int code, const char *fmt, ...)
         vsnprintf(e->msg, sizeof e->msg, fmt, ap);
         va_end(ap);
     }
-    return -code;
+    return code;
 }
 
 static int known(int code)

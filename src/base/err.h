@@ -38,7 +38,15 @@ struct rs_err {
 
 /* Records a failure and returns -code, so that callers write `return rs_fail(e, RS_E_IO, "…", …);`.
  * The first failure wins: an error already present is kept. `e` may be NULL. */
-int rs_fail(struct rs_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define rs_fail(e, code, ...) rs_negative(code, rs_err_set(e, code, __VA_ARGS__))
+int rs_err_set(struct rs_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Inline, so that compilers and analysers see that a failure is negative. */
+static inline int rs_negative(int code, int set)
+{
+    (void)set;
+    return -code;
+}
 
 /* The stable code word used in events ("device_busy"). */
 const char *rs_code_word(int code);
