@@ -41,7 +41,8 @@ int rs_source_microphone(struct rs_source **out, const char *device, struct rs_e
 
 struct rs_raw_format { int rate, channels; const char *encoding; /* "s16le", "s32le", "f32le" */ };
 
-/* path: a file, or "-" for standard input. raw: NULL, or the format of headerless samples. realtime:
+/* path: a file, or "-" for standard input; for a pipe, rate and channels are 0 in the facts until its
+ * header has come (with the first samples). raw: NULL, or the format of headerless samples. realtime:
  * samples become available at the speed of the clock, as from a microphone. */
 int rs_source_file(struct rs_source **out, const char *path, const struct rs_raw_format *raw, bool realtime,
                    struct rs_err *e);

@@ -1,0 +1,239 @@
+/* Downmix and resampling.
+ *
+ * The downmix works on blocks of 10 ms. A channel counts when its energy (decaying over half a second)
+ * is within 20 dB of the loudest channel's; the mono signal is the mean of the channels that count. So a
+ * dead or unplugged channel does not halve the level, as a plain average would, and a stereo recording
+ * is averaged as everywhere else. Microphones wired in opposite phase would cancel: when the mean holds
+ * less than a tenth of the energy of its channels, the loudest channel is taken alone. Weights glide to
+ * their new values over one block, so that no choice is heard as a click.
+ *
+ * The resampler is libsamplerate's medium sinc converter: 90 % of the band, 121 dB of signal to noise,
+ * 0.7 % of one core for 48 kHz (the best one: 2.4 %, the fastest loses everything above 6.4 kHz).
+ */
+#include "audio/resample.h"
+
+#include <math.h>
+#include <samplerate.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define OUT_RATE 16000
+
+struct rs_mix {
+    int rate, channels;
+    SRC_STATE *src;                /* NULL at 16 kHz */
+    size_t block, filled;          /* frames of a 10 ms block, and of it what is there */
+    float *frames;                 /* the open block, interleaved */
+    float *weight, *target;        /* per channel: now, and at the end of the block */
+    double *energy;
+    double mixed, apart;           /* energy of the plain mean and of its channels, decaying */
+    bool settled, *counts, alone;
+    int lone;                      /* the channel taken while `alone` */
+    float *mono;                   /* one block */
+    float *out;                    /* finished samples */
+    size_t out_from, out_to, out_cap;
+    struct rs_mix_facts facts;
+};
+
+int rs_mix_new(struct rs_mix **out, int rate, int channels, const char *name, struct rs_err *e)
+{
+    *out = NULL;
+    if (rate < 1000 || rate > 768000 || channels < 1 || channels > 1024)
+        return rs_fail(e, RS_E_AUDIO_FILE, "'%.200s' has %d channels at %d Hz; 1 to 1024 channels at 1000 to 768000 Hz "
+                       "can be read.", name, channels, rate);
+    struct rs_mix *m = rs_zeroed(1, sizeof *m);
+    if (!m)
+        return rs_fail(e, RS_E_NOMEM, "Not enough memory to resample '%.200s'.", name);
+    *m = (struct rs_mix){.rate = rate, .channels = channels, .block = (size_t)(rate / 100), .facts.first_sound = -1};
+    m->frames = rs_zeroed(m->block, (size_t)channels * sizeof(float));
+    m->weight = rs_zeroed((size_t)channels, sizeof(float));
+    m->target = rs_zeroed((size_t)channels, sizeof(float));
+    m->energy = rs_zeroed((size_t)channels, sizeof(double));
+    m->counts = rs_zeroed((size_t)channels, sizeof(bool));
+    m->mono = rs_zeroed(m->block, sizeof(float));
+    int code = 0;
+    if (rate != OUT_RATE)
+        m->src = src_new(SRC_SINC_MEDIUM_QUALITY, 1, &code);
+    if (!m->frames || !m->weight || !m->target || !m->energy || !m->counts || !m->mono || (rate != OUT_RATE && !m->src)) {
+        rs_mix_free(m);
+        return rs_fail(e, RS_E_NOMEM, "Not enough memory to resample '%.200s'.", name);
+    }
+    *out = m;
+    return 0;
+}
+
+void rs_mix_free(struct rs_mix *m)
+{
+    if (!m)
+        return;
+    if (m->src)
+        src_delete(m->src);
+    free(m->frames);
+    free(m->weight);
+    free(m->target);
+    free(m->energy);
+    free(m->counts);
+    free(m->mono);
+    free(m->out);
+    free(m);
+}
+
+static bool out_space(struct rs_mix *m, size_t n)
+{
+    if (m->out_from == m->out_to)
+        m->out_from = m->out_to = 0;
+    if (m->out_from && m->out_to + n > m->out_cap) {
+        memmove(m->out, m->out + m->out_from, (m->out_to - m->out_from) * sizeof *m->out);
+        m->out_to -= m->out_from;
+        m->out_from = 0;
+    }
+    return rs_grow((void **)&m->out, &m->out_cap, m->out_to + n, sizeof *m->out);
+}
+
+/* n mono frames at the device's rate → 16 kHz. */
+static int resample(struct rs_mix *m, const float *mono, size_t n, bool last, struct rs_err *e)
+{
+    if (!m->src) {
+        if (!out_space(m, n))
+            return rs_fail(e, RS_E_NOMEM, "Not enough memory for the resampled sound.");
+        memcpy(m->out + m->out_to, mono, n * sizeof *mono);
+        m->out_to += n;
+        return 0;
+    }
+    SRC_DATA d = {.data_in = mono, .input_frames = (long)n, .src_ratio = (double)OUT_RATE / m->rate, .end_of_input = last};
+    do {
+        const size_t room = 64 + (size_t)((double)d.input_frames * d.src_ratio);
+        if (!out_space(m, room))
+            return rs_fail(e, RS_E_NOMEM, "Not enough memory for the resampled sound.");
+        d.data_out = m->out + m->out_to;
+        d.output_frames = (long)room;
+        const int code = src_process(m->src, &d);
+        if (code)
+            return rs_fail(e, RS_E_INTERNAL, "The resampler failed: %s.", src_strerror(code));
+        m->out_to += (size_t)d.output_frames_gen;
+        d.data_in += d.input_frames_used;
+        d.input_frames -= d.input_frames_used;
+    } while (d.input_frames > 0 || (last && d.output_frames_gen > 0));
+    return 0;
+}
+
+/* Which channels make the mono signal, from the energies up to and with this block. */
+static void choose_weights(struct rs_mix *m, size_t n)
+{
+    const double keep = 0.98;      /* per 10 ms: a time constant of half a second */
+    double loudest = 0, mixed = 0, apart = 0;
+    int top = 0, count = 0;
+    for (int c = 0; c < m->channels; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += (double)m->frames[i * (size_t)m->channels + (size_t)c] * m->frames[i * (size_t)m->channels + (size_t)c];
+        m->energy[c] = m->energy[c] * keep + sum;
+        if (m->energy[c] > loudest)
+            loudest = m->energy[c], top = c;
+    }
+    for (int c = 0; c < m->channels; c++) {
+        /* 20 dB to stay in, 17 dB to come back: no flutter at the threshold */
+        m->counts[c] = m->energy[c] >= loudest * (m->counts[c] || !m->settled ? 0.01 : 0.02);
+        count += m->counts[c];
+    }
+    for (size_t i = 0; i < n && count > 1; i++) {
+        double sum = 0;
+        for (int c = 0; c < m->channels; c++)
+            if (m->counts[c]) {
+                const double x = m->frames[i * (size_t)m->channels + (size_t)c];
+                sum += x;
+                apart += x * x / count;
+            }
+        mixed += sum * sum / ((double)count * count);
+    }
+    m->mixed = m->mixed * keep + mixed;
+    m->apart = m->apart * keep + apart;
+    /* channels that have nothing in common give mixed = apart / count; ten times less is opposition */
+    m->alone = m->apart > 0 && m->mixed < m->apart / count * (m->alone ? 0.2 : 0.1);
+    if (!m->alone || m->energy[m->lone] < loudest / 2)
+        m->lone = top;
+    for (int c = 0; c < m->channels; c++)
+        m->target[c] = m->alone ? (c == m->lone) : m->counts[c] ? 1.0f / (float)count : 0;
+    if (!m->settled)
+        memcpy(m->weight, m->target, (size_t)m->channels * sizeof(float));
+    m->settled = m->settled || loudest > 0;
+}
+
+static int finish_block(struct rs_mix *m, bool last, struct rs_err *e)
+{
+    const size_t n = m->filled;
+    const float *mono = m->frames;
+    if (m->channels > 1 && n) {
+        choose_weights(m, n);
+        memset(m->mono, 0, n * sizeof(float));
+        for (int c = 0; c < m->channels; c++) {
+            const float from = m->weight[c], step = (m->target[c] - from) / (float)n;
+            for (size_t i = 0; i < n; i++)
+                m->mono[i] += m->frames[i * (size_t)m->channels + (size_t)c] * (from + step * (float)(i + 1));
+            m->weight[c] = m->target[c];
+        }
+        mono = m->mono;
+    }
+    m->filled = 0;
+    return resample(m, mono, n, last, e);
+}
+
+int rs_mix_push(struct rs_mix *m, const float *frames, size_t n, struct rs_err *e)
+{
+    const size_t ch = (size_t)m->channels;
+    for (size_t i = 0; i < n; i++) {
+        float *to = m->frames + m->filled * ch;
+        bool sound = false;
+        for (size_t c = 0; c < ch; c++) {
+            float x = frames[i * ch + c];
+            if (!isfinite(x)) {
+                x = 0;
+                m->facts.bad_samples++;
+            }
+            sound |= x != 0;
+            to[c] = x;
+        }
+        if (sound && m->facts.first_sound < 0)
+            m->facts.first_sound = m->facts.frames;
+        m->facts.zero_run = sound ? 0 : m->facts.zero_run + 1;
+        m->facts.frames++;
+        if (++m->filled == m->block) {
+            const int rc = finish_block(m, false, e);
+            if (rc)
+                return rc;
+        }
+    }
+    return 0;
+}
+
+int rs_mix_silence(struct rs_mix *m, size_t n, struct rs_err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        memset(m->frames + m->filled * (size_t)m->channels, 0, (size_t)m->channels * sizeof(float));
+        m->facts.frames++;
+        if (++m->filled == m->block) {
+            const int rc = finish_block(m, false, e);
+            if (rc)
+                return rc;
+        }
+    }
+    return 0;
+}
+
+int rs_mix_flush(struct rs_mix *m, struct rs_err *e) { return finish_block(m, true, e); }
+
+size_t rs_mix_ready(const struct rs_mix *m) { return m->out_to - m->out_from; }
+
+size_t rs_mix_pull(struct rs_mix *m, float *out, size_t max)
+{
+    const size_t n = max < rs_mix_ready(m) ? max : rs_mix_ready(m);
+    if (n)
+        memcpy(out, m->out + m->out_from, n * sizeof *out);
+    m->out_from += n;
+    return n;
+}
+
+const struct rs_mix_facts *rs_mix_facts(const struct rs_mix *m) { return &m->facts; }
