@@ -74,7 +74,18 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/librec-stt.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/librec-stt.a $(LIBS)
 
-unit: $(UNIT)
+# Helpers of the scripts: tests/lib/NAME.c is a program, tests/lib/NAME.so.c a library to preload.
+HELPERS := $(patsubst tests/lib/%.c,$(BUILD)/lib/%,$(filter-out %.so.c,$(wildcard tests/lib/*.c)))
+PRELOADS := $(patsubst tests/lib/%.so.c,$(BUILD)/lib/%.so,$(wildcard tests/lib/*.so.c))
+$(BUILD)/lib/%.so: tests/lib/%.so.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O1 -g -fPIC -shared -o $@ $< -ldl -lpthread
+
+$(BUILD)/lib/%: tests/lib/%.c $(BUILD)/librec-stt.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/librec-stt.a $(LIBS)
+
+unit: $(UNIT) $(HELPERS) $(PRELOADS)
 
 check: $(BIN) unit                   ## run every test
 	REC_STT=$(abspath $(BIN)) BUILD=$(BUILD) tests/run $(BUILD)/tests

@@ -32,6 +32,7 @@ enum {
     AHEAD_CHUNKS = 64 << 10,          /* how far a read may skip before it counts as "at the end": RIFF and its kin, */
     AHEAD_TAGS = 16 << 20,            /* whose samples are skipped to look for more chunks; formats with tags in front */
     PACE_MS = 10,
+    ID3V1 = 128,                      /* bytes of a tag at the end of a file */
 };
 
 struct stream {
@@ -127,6 +128,12 @@ static sf_count_t stream_read(void *to, sf_count_t count, void *u)
             if (memcmp(st->bytes, chunked[i], 4) == 0)
                 st->ahead = AHEAD_CHUNKS;
     }
+    if (st->pos >= stream_length(u) - ID3V1) {
+        const sf_count_t n = count < stream_length(u) - st->pos ? count : stream_length(u) - st->pos;
+        memset(to, 0, (size_t)n);     /* no tag there; mpg123 insists on reading one */
+        st->pos += n;
+        return n;
+    }
     if (st->pos > st->end + st->ahead)
         return 0;
     while (st->pos + count > st->end && stream_more(st))
@@ -208,7 +215,9 @@ static void tell_truncated(struct file *f)
             rs_source_tell(&f->s, RS_NOTE_TRUNCATED, got, 0, rs_now_ns(),
                            "'%.100s' ends early: its header speaks of %lld bytes, there are %lld.", f->name, promised, real);
     }
-    if (!promised && f->s.info.frames > got && (f->sf.format & SF_FORMAT_TYPEMASK) != SF_FORMAT_RAW)
+    /* an MPEG file's length is an estimate */
+    const int type = f->sf.format & SF_FORMAT_TYPEMASK;
+    if (!promised && f->s.info.frames > got && type != SF_FORMAT_RAW && type != SF_FORMAT_MPEG)
         rs_source_tell(&f->s, RS_NOTE_TRUNCATED, got, rs_source_ms(&f->s, f->s.info.frames - got), rs_now_ns(),
                        "'%.100s' ends early: its header speaks of %lld frames, %lld came.", f->name,
                        (long long)f->s.info.frames, (long long)got);
