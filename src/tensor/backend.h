@@ -1,0 +1,68 @@
+/* Inside the linear contract: what a backend is, and the memory order that the int8 backends share.
+ *
+ * One order serves every int8 instruction set, so that one packed file serves every CPU:
+ *   weights: panels of 16 outputs; in a panel, for each 4 values of k the 16 outputs' 4 bytes (64 bytes).
+ *            16 such lines are exactly one AMX B tile; one line is one AVX-512 register for vpdpbusd.
+ *   rows:    tiles of 16 rows by 64 values, RS_TILE bytes each and in sequence along k: exactly one AMX A tile.
+ * k is padded with zeros to 64, outputs and rows to 16.
+ */
+#ifndef RS_BACKEND_H
+#define RS_BACKEND_H
+
+#include "tensor/linear.h"
+
+#define RS_TILE 1024
+
+struct rs_kernels;
+
+struct rs_backend {
+    const char *name;
+    bool (*usable)(void);
+    const struct rs_kernels *(*kernels)(void);      /* the small loops that go with it */
+    int (*init)(struct rs_linear *l, const struct rs_backend *b, struct rs_pack *pack, const struct rs_tensor *weight,
+                const struct rs_tensor *bias, struct rs_err *e);
+    bool (*prepare)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a);
+    void (*apply)(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
+                  bool add, float *y, ptrdiff_t stride);
+    bool (*vector)(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
+    void (*product)(void);                          /* the instruction set's own part; cast by its family */
+};
+
+/* One GEMM of the int8 family. Columns [from, to) of a job are computed by one call; both are multiples of
+ * 16 except that `to` may be n. scale and bias are padded to 16; bias may be NULL. */
+struct rs_int8_job {
+    const int8_t *q;          /* rows in tiles */
+    const float *x_scale;
+    int m, n, kpad;
+    const int8_t *panel;
+    const float *w_scale;
+    const int32_t *row_sum;
+    const float *bias;
+    enum rs_act act;
+    float alpha;
+    bool add;
+    float *y;
+    ptrdiff_t stride;
+};
+typedef void rs_int8_columns(const struct rs_int8_job *j, int from, int to);
+
+rs_int8_columns rs_int8_columns_portable;
+
+/* The f32 family: y = (add ? y : 0) + alpha·x·Wᵀ for m rows and n outputs. */
+typedef void rs_f32_product(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,
+                            float *y, ptrdiff_t ys);
+
+/* Shared by the family's backends. */
+int rs_int8_init(struct rs_linear *, const struct rs_backend *, struct rs_pack *, const struct rs_tensor *,
+                 const struct rs_tensor *, struct rs_err *);
+bool rs_int8_prepare(struct rs_rows *, struct rs_pool *, struct rs_arena *);
+void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_pool *, enum rs_act, float, bool, float *,
+                   ptrdiff_t);
+bool rs_int8_vector(const struct rs_linear *, struct rs_pool *, struct rs_arena *, const float *, float *);
+
+extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable;
+
+/* Decodes row `row` of a checked 2-D tensor to f32. */
+void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out);
+
+#endif

@@ -1,0 +1,184 @@
+/* Linear layers in int8: each output channel has a scale amax/127, each row of activations its own, found
+ * as it is quantised; sums in int32 are exact, so every instruction set gives the same ones.
+ *
+ * This file packs weights and rows in the order of backend.h and spreads a GEMM over the pool; the sums
+ * are the instruction sets' part (int8_*.c), of which the one in plain C is here.
+ */
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WIDTH 16
+#include "tensor/int8_finish.h"
+#include "tensor/kernels.h"
+
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+/* What a packed layer holds, in this sequence, each part padded to 64 bytes. */
+struct layout { size_t kpad, n16, scale, row_sum, bias, bytes; };
+
+static bool layout_of(struct layout *o, int n, int k, bool bias)
+{
+    o->kpad = round_up((size_t)k, 64);
+    o->n16 = round_up((size_t)n, 16);
+    if (!rs_mul_ok(o->n16, o->kpad, &o->scale))
+        return false;
+    o->row_sum = o->scale + o->n16 * 4;
+    o->bias = o->row_sum + o->n16 * 4;
+    o->bytes = o->bias + (bias ? o->n16 * 4 : 0);
+    return true;
+}
+
+static void point_at(struct rs_linear *l, const struct layout *o, const char *block, bool bias)
+{
+    l->panel = block;
+    l->scale = (const float *)(block + o->scale);
+    l->row_sum = (const int32_t *)(block + o->row_sum);
+    l->bias = bias ? (const float *)(block + o->bias) : NULL;
+}
+
+static void pack_row(const float *w, int k, int row, const struct layout *o, char *block)
+{
+    float amax = 0;
+    for (int i = 0; i < k; i++)
+        amax = fmaxf(amax, fabsf(w[i]));
+    const float inverse = amax > 0 ? 127 / amax : 0;
+    int8_t *panel = (int8_t *)block + (size_t)(row / 16) * o->kpad * 16 + row % 16 * 4;
+    int32_t sum = 0;
+    for (int i = 0; i < k; i++) {
+        const int q = (int)lrintf(w[i] * inverse);
+        panel[i / 4 * 64 + i % 4] = (int8_t)q;
+        sum += q;
+    }
+    ((float *)(block + o->scale))[row] = amax / 127;
+    ((int32_t *)(block + o->row_sum))[row] = sum;
+}
+
+int rs_int8_init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack *pack, const struct rs_tensor *weight,
+                 const struct rs_tensor *bias, struct rs_err *e)
+{
+    (void)b;
+    (void)pack;
+    struct layout o;
+    if (!layout_of(&o, l->n, l->k, bias))
+        return rs_fail(e, RS_E_MODEL_BAD, "Tensor %s is too large.", weight->name);
+    char *block = rs_aligned(o.bytes, 1);
+    float *row = rs_aligned((size_t)l->k, sizeof *row);
+    if (!block || !row) {
+        free(block);
+        free(row);
+        return rs_fail(e, RS_E_NOMEM, "There is no memory for the weights of %s.", weight->name);
+    }
+    memset(block, 0, o.bytes);
+    for (int i = 0; i < l->n; i++) {
+        rs_tensor_row(weight, i, row);
+        pack_row(row, l->k, i, &o, block);
+    }
+    free(row);
+    if (bias)
+        rs_dequantize(bias->type, bias->data, (float *)(block + o.bias), l->n);
+    l->owned = block;
+    point_at(l, &o, block, bias);
+    return 0;
+}
+
+static void quantize_part(void *arg, int part, int parts)
+{
+    const struct rs_rows *r = arg;
+    const int kpad = (int)round_up((size_t)r->k, 64);
+    int from, to;
+    rs_pool_share(r->m, 1, part, parts, &from, &to);
+    for (int i = from; i < to; i++)
+        r->scale[i] = rs_kernels()->quantize(r->x + i * r->stride, r->k, kpad,
+                                             (int8_t *)r->q + (size_t)(i / 16) * 16 * (size_t)kpad + i % 16 * 64);
+}
+
+bool rs_int8_prepare(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a)
+{
+    const size_t kpad = round_up((size_t)r->k, 64), rows = round_up((size_t)r->m, 16);
+    r->q = rs_arena_alloc(a, rows, kpad);
+    r->scale = rs_arena_alloc(a, rows, sizeof *r->scale);
+    if (!r->q || !r->scale)
+        return false;
+    /* Rows that only fill up the last tile are never stored, but must be defined memory. */
+    for (size_t i = (size_t)r->m; i < rows; i++)
+        for (size_t t = 0; t < kpad / 64; t++)
+            memset((char *)r->q + i / 16 * 16 * kpad + t * RS_TILE + i % 16 * 64, 0, 64);
+    rs_pool_run(r->m > 8 ? pool : NULL, quantize_part, r);
+    return true;
+}
+
+struct spread {
+    struct rs_int8_job job;
+    rs_int8_columns *columns;
+    int step;
+    atomic_int next;
+};
+
+/* Parts take columns as they come, so that a core that something else disturbs does less. */
+static void apply_part(void *arg, int part, int parts)
+{
+    (void)part;
+    (void)parts;
+    struct spread *s = arg;
+    for (;;) {
+        const int from = atomic_fetch_add_explicit(&s->next, s->step, memory_order_relaxed);
+        if (from >= s->job.n)
+            return;
+        const int to = from + s->step < s->job.n ? from + s->step : s->job.n;
+        s->columns(&s->job, from, to);
+    }
+}
+
+void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
+                   bool add, float *y, ptrdiff_t stride)
+{
+    struct spread s = {
+        .job = {.q = r->q, .x_scale = r->scale, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
+                .panel = l->panel, .w_scale = l->scale, .row_sum = l->row_sum, .bias = l->bias, .act = act,
+                .alpha = alpha, .add = add, .y = y, .stride = stride},
+        .columns = (rs_int8_columns *)l->backend->product,
+    };
+    const int share = l->n / (8 * rs_pool_threads(pool));
+    s.step = share < 64 ? 64 : share / 32 * 32;
+    rs_pool_run(pool, apply_part, &s);
+}
+
+bool rs_int8_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
+{
+    struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
+    const size_t kpad = round_up((size_t)l->k, 64);
+    r.q = rs_arena_alloc(a, 16, kpad);
+    r.scale = rs_arena_alloc(a, 1, sizeof *r.scale);
+    if (!r.q || !r.scale)
+        return false;
+    quantize_part(&r, 0, 1);
+    rs_int8_apply(l, &r, (int64_t)l->n * l->k > 1 << 20 ? pool : NULL, RS_ACT_NONE, 1, false, y, l->n);
+    return true;
+}
+
+void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
+{
+    for (int col = from; col < to; col += 16) {
+        const int8_t *panel = j->panel + (ptrdiff_t)col * j->kpad;
+        for (int row = 0; row < j->m; row++) {
+            const int8_t *x = j->q + (ptrdiff_t)(row / 16) * 16 * j->kpad + row % 16 * 64;
+            int32_t sums[16] = {0};
+            for (int k = 0; k < j->kpad; k += 4) {
+                const int8_t *a = x + k / 64 * RS_TILE + k % 64, *w = panel + k * 16;
+                for (int c = 0; c < 16; c++)
+                    sums[c] += a[0] * w[4 * c] + a[1] * w[4 * c + 1] + a[2] * w[4 * c + 2] + a[3] * w[4 * c + 3];
+            }
+            finish_tile(j, sums, row, 1, col);
+        }
+    }
+}
+
+static bool always(void) { return true; }
+static const struct rs_kernels *kernels(void) { return &rs_kernels_portable; }
+
+const struct rs_backend rs_int8_portable = {
+    .name = "int8-portable", .usable = always, .kernels = kernels, .init = rs_int8_init, .prepare = rs_int8_prepare,
+    .apply = rs_int8_apply, .vector = rs_int8_vector, .product = (void (*)(void))rs_int8_columns_portable,
+};

@@ -1,0 +1,43 @@
+/* The small loops below the ops, one table per instruction set. kernels_impl.h holds their one source;
+ * kernels.c, kernels_avx2.c and kernels_avx512.c compile it for 16, 32 and 64 byte vectors.
+ *
+ * The table in force is the process's CPU dispatch: it follows the backend that was chosen, so that
+ * `--backend int8-avx2` measures what a CPU with nothing better would do.
+ */
+#ifndef RS_KERNELS_H
+#define RS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tensor/linear.h"
+
+struct rs_kernels {
+    const char *name;
+    /* One row to int8: returns the scale amax/127. Every 64 values go RS_TILE bytes further (backend.h). */
+    float (*quantize)(const float *x, int n, int padded, int8_t *q);
+    void (*layer_norm)(const float *x, const float *gamma, const float *beta, int n, float eps, float *y);
+    void (*softmax)(float *x, int n, float scale);          /* x = softmax(scale·x) */
+    void (*silu)(const float *x, int n, float *y);
+    void (*sigmoid)(const float *x, int n, float *y);
+    void (*tanh)(const float *x, int n, float *y);
+    void (*relu)(const float *x, int n, float *y);
+    void (*exp)(const float *x, int n, float *y);
+    void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
+    void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */
+    /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]); a NULL row is zeros. */
+    void (*depthwise)(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y);
+    /* y[i, j] = x[i, :]·w[j, :] over k values. */
+    void (*dots)(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t ws, int n, int k, float *y, ptrdiff_t ys);
+    /* y[i, :] = Σ_j a[i, j]·v[j, :] over n rows of d values. */
+    void (*mix)(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t vs, int n, int d, float *y, ptrdiff_t ys);
+    /* y = (add ? y : 0) + alpha·act(v·scale + bias); scale and bias may be NULL. */
+    void (*finish)(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool add, float *y);
+};
+
+extern const struct rs_kernels rs_kernels_portable, rs_kernels_avx2, rs_kernels_avx512;
+
+const struct rs_kernels *rs_kernels(void);
+void rs_kernels_use(const struct rs_kernels *k);
+
+#endif

@@ -1,0 +1,232 @@
+/* The one source of the small loops, on the vector types of vec.h. The file that includes this defines
+ * WIDTH and TABLE. Rows of any length: the last, partial vector goes through a zero-filled copy.
+ */
+#include "tensor/backend.h"
+#include "tensor/kernels.h"
+#include "tensor/vec.h"
+
+#define ELEMENTWISE(name, expression) \
+    static void name(const float *x, int n, float *y) \
+    { \
+        int i = 0; \
+        for (; i + LANES <= n; i += LANES) { \
+            const vf v = load(x + i); \
+            store(y + i, expression); \
+        } \
+        if (i < n) { \
+            const vf v = load_part(x + i, n - i); \
+            store_part(y + i, expression, n - i); \
+        } \
+    }
+ELEMENTWISE(silu, silu_v(v))
+ELEMENTWISE(sigmoid, sigmoid_v(v))
+ELEMENTWISE(tanh_all, tanh_v(v))
+ELEMENTWISE(relu, relu_v(v))
+ELEMENTWISE(exp_all, exp_v(v))
+
+static void glu(const float *x, int n, float *y)
+{
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(y + i, load(x + i) * sigmoid_v(load(x + n + i)));
+    if (i < n)
+        store_part(y + i, load_part(x + i, n - i) * sigmoid_v(load_part(x + n + i, n - i)), n - i);
+}
+
+static void add(const float *x, int n, float alpha, float *y)
+{
+    const vf a = splat(alpha);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(y + i, load(y + i) + a * load(x + i));
+    for (; i < n; i++)
+        y[i] += alpha * x[i];
+}
+
+static float quantize(const float *x, int n, int padded, int8_t *q)
+{
+    vf m = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        m = max2(abs_v(load(x + i)), m);
+    if (i < n)
+        m = max2(abs_v(load_part(x + i, n - i)), m);
+    const float amax = max_lanes(m), inverse = amax > 0 ? 127 / amax : 0;
+    const vf f = splat(inverse);
+    for (i = 0; i < padded; i += LANES) {
+        const int left = n - i;
+        vi r;
+        round_magic((left >= LANES ? load(x + i) : left > 0 ? load_part(x + i, left) : (vf){0}) * f, &r);
+        const vb b = __builtin_convertvector(r, vb);
+        memcpy(q + i / 64 * RS_TILE + i % 64, &b, sizeof b);
+    }
+    return amax / 127;
+}
+
+static void layer_norm(const float *x, const float *gamma, const float *beta, int n, float eps, float *y)
+{
+    vf s = {0}, q = {0};
+    int i = 0;
+    float mean = 0, var = 0;
+    for (; i + LANES <= n; i += LANES)
+        s += load(x + i);
+    for (; i < n; i++)
+        mean += x[i];
+    mean = (mean + sum_lanes(s)) / (float)n;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        const vf d = load(x + i) - mean;
+        q += d * d;
+    }
+    for (; i < n; i++)
+        var += (x[i] - mean) * (x[i] - mean);
+    const float f = 1 / sqrtf((var + sum_lanes(q)) / (float)n + eps);
+    for (i = 0; i + LANES <= n; i += LANES)
+        store(y + i, (load(x + i) - mean) * f * load(gamma + i) + load(beta + i));
+    for (; i < n; i++)
+        y[i] = (x[i] - mean) * f * gamma[i] + beta[i];
+}
+
+static void softmax(float *x, int n, float scale)
+{
+    vf m = splat(-INFINITY), s = {0};
+    int i = 0;
+    float top = -INFINITY, sum = 0;
+    for (; i + LANES <= n; i += LANES)
+        m = max2(m, load(x + i));
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    const float best = max_lanes(m);
+    top = best > top ? best : top;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        const vf v = exp_v((load(x + i) - top) * scale);
+        s += v;
+        store(x + i, v);
+    }
+    if (i < n) {
+        const vf v = exp_v((load_part(x + i, n - i) - top) * scale);
+        store_part(x + i, v, n - i);
+        for (int j = i; j < n; j++)
+            sum += x[j];
+    }
+    const float f = 1 / (sum + sum_lanes(s));
+    for (i = 0; i + LANES <= n; i += LANES)
+        store(x + i, load(x + i) * f);
+    for (; i < n; i++)
+        x[i] *= f;
+}
+
+static void depthwise(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y)
+{
+    for (int i = 0; i < n; i += LANES) {
+        const int left = n - i;
+        vf s = b ? load_n(b + i, left) : (vf){0};
+        for (int j = 0; j < taps; j++)
+            if (rows[j]) {
+                const float *r = rows[j] + i, *t = w + (ptrdiff_t)j * n + i;
+                s += load_n(r, left) * load_n(t, left);
+            }
+        store_n(y + i, act_v(s, act), left);
+    }
+}
+
+#define DOT_ROWS 4
+#define DOT_COLS (WIDTH == 64 ? 4 : 2)
+
+/* rows x cols products at once, so that each loaded vector is used several times. Always inlined with
+ * constant counts: the accumulators live in registers. */
+static inline __attribute__((always_inline)) void dot_block(const float *x, ptrdiff_t xs, const float *w, ptrdiff_t ws,
+                                                            int k, int rows, int cols, float *y, ptrdiff_t ys)
+{
+    vf acc[DOT_ROWS][DOT_COLS] = {{{0}}};
+    int i = 0;
+    for (; i + LANES <= k; i += LANES) {
+        vf b[DOT_COLS];
+        for (int c = 0; c < cols; c++)
+            b[c] = load(w + c * ws + i);
+        for (int r = 0; r < rows; r++) {
+            const vf a = load(x + r * xs + i);
+            for (int c = 0; c < cols; c++)
+                acc[r][c] += a * b[c];
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) {
+            float s = sum_lanes(acc[r][c]);
+            for (int j = i; j < k; j++)
+                s += x[r * xs + j] * w[c * ws + j];
+            y[r * ys + c] = s;
+        }
+}
+
+static void dots(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t ws, int n, int k, float *y, ptrdiff_t ys)
+{
+    int j = 0;
+    for (; j + DOT_COLS <= n; j += DOT_COLS) {
+        int i = 0;
+        for (; i + DOT_ROWS <= m; i += DOT_ROWS)
+            dot_block(x + i * xs, xs, w + j * ws, ws, k, DOT_ROWS, DOT_COLS, y + i * ys + j, ys);
+        for (; i < m; i++)
+            dot_block(x + i * xs, xs, w + j * ws, ws, k, 1, DOT_COLS, y + i * ys + j, ys);
+    }
+    for (; j < n; j++)
+        for (int i = 0; i < m; i++)
+            dot_block(x + i * xs, xs, w + j * ws, ws, k, 1, 1, y + i * ys + j, ys);
+}
+
+static inline __attribute__((always_inline)) void mix_block(const float *a, ptrdiff_t as, const float *v, ptrdiff_t vs,
+                                                            int n, int rows, float *y, ptrdiff_t ys)
+{
+    vf acc[4][2] = {{{0}}};
+    for (int j = 0; j < n; j++) {
+        const vf v0 = load(v + j * vs), v1 = load(v + j * vs + LANES);
+        for (int r = 0; r < rows; r++) {
+            const vf f = splat(a[r * as + j]);
+            acc[r][0] += f * v0;
+            acc[r][1] += f * v1;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        store(y + r * ys, acc[r][0]);
+        store(y + r * ys + LANES, acc[r][1]);
+    }
+}
+
+static void mix(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t vs, int n, int d, float *y, ptrdiff_t ys)
+{
+    int c = 0;
+    for (; c + 2 * LANES <= d; c += 2 * LANES) {
+        int i = 0;
+        for (; i + 4 <= m; i += 4)
+            mix_block(a + i * as, as, v + c, vs, n, 4, y + i * ys + c, ys);
+        for (; i < m; i++)
+            mix_block(a + i * as, as, v + c, vs, n, 1, y + i * ys + c, ys);
+    }
+    for (; c < d; c++)
+        for (int i = 0; i < m; i++) {
+            float s = 0;
+            for (int j = 0; j < n; j++)
+                s += a[i * as + j] * v[j * vs + c];
+            y[i * ys + c] = s;
+        }
+}
+
+static void finish(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool accumulate,
+                   float *y)
+{
+    for (int i = 0; i < n; i += LANES) {
+        const int left = n - i;
+        vf s = load_n(v + i, left);
+        if (scale)
+            s *= load_n(scale + i, left);
+        if (bias)
+            s += load_n(bias + i, left);
+        s = alpha * act_v(s, act);
+        store_n(y + i, accumulate ? s + load_n(y + i, left) : s, left);
+    }
+}
+
+const struct rs_kernels TABLE = {
+    .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
+    .sigmoid = sigmoid, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
+    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish,
+};

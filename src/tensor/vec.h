@@ -1,0 +1,106 @@
+/* GCC's and clang's vector types, WIDTH bytes wide (defined by the includer), and functions on them. The same
+ * source serves SSE2, NEON, AVX2 and AVX-512; only max has no operator and needs the intrinsic. Static
+ * inline, because each including file is compiled for its own instruction set.
+ */
+#include <math.h>
+#include <string.h>
+#if defined __x86_64__
+#include <immintrin.h>
+#elif defined __aarch64__
+#include <arm_neon.h>
+#endif
+
+#include "tensor/linear.h"
+
+#define LANES (WIDTH / 4)
+typedef float vf __attribute__((vector_size(WIDTH)));
+typedef int32_t vi __attribute__((vector_size(WIDTH)));
+typedef int8_t vb __attribute__((vector_size(LANES)));
+
+static inline vf load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
+static inline void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+static inline vf load_part(const float *p, int n) { vf v = {0}; memcpy(&v, p, (size_t)n * sizeof *p); return v; }
+static inline vf load_n(const float *p, int n) { return n >= LANES ? load(p) : load_part(p, n); }
+static inline void store_part(float *p, vf v, int n) { memcpy(p, &v, (size_t)n * sizeof *p); }
+static inline void store_n(float *p, vf v, int n) { if (n >= LANES) store(p, v); else store_part(p, v, n); }
+static inline vf splat(float f) { return f - (vf){0}; }
+
+static inline vf max2(vf a, vf b)
+{
+#if WIDTH == 64
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif WIDTH == 32
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined __x86_64__
+    return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#elif defined __aarch64__
+    return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
+#else
+    for (int i = 0; i < LANES; i++)
+        a[i] = a[i] > b[i] ? a[i] : b[i];
+    return a;
+#endif
+}
+
+static inline vf abs_v(vf x) { return (vf)((vi)x & 0x7fffffff); }
+static inline vf min2(vf a, vf b) { return -max2(-a, -b); }
+
+static inline float sum_lanes(vf v)
+{
+    float s = 0;
+    for (int step = LANES / 2; step; step /= 2)
+        for (int i = 0; i < step; i++)
+            v[i] += v[i + step];
+    s = v[0];
+    return s;
+}
+
+static inline float max_lanes(vf v)
+{
+    float m = v[0];
+    for (int i = 1; i < LANES; i++)
+        m = v[i] > m ? v[i] : m;
+    return m;
+}
+
+static inline vf round_magic(vf x, vi *n)
+{
+    const vf magic = splat(0x1.8p23f), shifted = x + magic;   /* the sum's low mantissa bits are round(x) */
+    *n = (vi)shifted - (vi)magic;
+    return shifted - magic;
+}
+
+/* e^x = 2^n · e^r with |r| <= ln2/2; e^r by its Taylor polynomial of degree 7, whose remainder is below
+ * 1e-8. ln2 is split so that x − n·ln2 loses nothing. Below e^-87 the result is e^-87. */
+static inline vf exp_v(vf x)
+{
+    vi n;
+    x = min2(max2(x, splat(-87.f)), splat(88.f));
+    const vf t = round_magic(x * splat(0x1.715476p+0f), &n);
+    const vf r = x - t * splat(0x1.62e4p-1f) - t * splat(0x1.7f7d1cp-20f);
+    vf p = splat(1.f / 5040);
+    p = p * r + splat(1.f / 720);
+    p = p * r + splat(1.f / 120);
+    p = p * r + splat(1.f / 24);
+    p = p * r + splat(1.f / 6);
+    p = p * r + splat(0.5f);
+    p = p * r + splat(1.f);
+    p = p * r + splat(1.f);
+    return p * (vf)((n + 127) << 23);
+}
+
+static inline vf sigmoid_v(vf x) { return 1.f / (1.f + exp_v(-x)); }
+static inline vf silu_v(vf x) { return x / (1.f + exp_v(-x)); }
+static inline vf tanh_v(vf x)
+{
+    /* Near 0 the difference below cancels: x − x³/3 + 2x⁵/15 − 17x⁷/315 is exact enough for |x| < 0.2. */
+    const vf q = x * x, small = x * (1.f + q * (-1.f / 3 + q * (2.f / 15 + q * (-17.f / 315))));
+    const vf big = 1.f - 2.f / (1.f + exp_v(2.f * x));
+    const vi near = q < splat(0.04f);
+    return (vf)(((vi)small & near) | ((vi)big & ~near));
+}
+static inline vf relu_v(vf x) { return max2(x, splat(0)); }
+static inline vf act_v(vf x, enum rs_act act)
+{
+    return act == RS_ACT_SILU ? silu_v(x) : act == RS_ACT_RELU ? relu_v(x) : x;
+}

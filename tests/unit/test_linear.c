@@ -1,0 +1,228 @@
+/* Every backend that this CPU has against sums in double precision, and the int8 family against its
+ * portable member, on shapes that fit no block. */
+#include "tensor/linear.h"
+
+#include <stdlib.h>
+
+#include "tensor/backend.h"
+#include "test.h"
+
+static uint32_t seed = 1;
+static float uniform(void)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / (float)(1 << 23) - 1;
+}
+
+static float *numbers(size_t n)
+{
+    float *x = rs_aligned(n ? n : 1, sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = uniform();
+    return x;
+}
+
+struct shape { int m, n, k; };
+static const struct shape shapes[] = {
+    {1, 1, 1}, {1, 16, 64}, {1, 100, 130}, {2, 17, 63}, {3, 33, 65}, {4, 64, 64}, {5, 48, 200}, {7, 15, 1},
+    {8, 31, 320}, {9, 80, 96}, {15, 130, 64}, {16, 16, 128}, {17, 97, 128}, {31, 32, 67}, {32, 96, 256},
+    {33, 200, 640}, {48, 64, 1024}, {188, 40, 72}, {65, 300, 31},
+};
+
+/* How far a backend may be from the exact result, relative to Σ|x·w|: f32 rounding, bf16's 8 bits of both
+ * factors, int8's half steps of both. */
+static double tolerance(const char *name)
+{
+    return !strncmp(name, "f32", 3) ? 1e-5 : !strncmp(name, "bf16", 4) ? 6e-3 : 1.6e-2;
+}
+
+static double act(double v, enum rs_act a)
+{
+    return a == RS_ACT_RELU ? (v > 0 ? v : 0) : a == RS_ACT_SILU ? v / (1 + exp(-v)) : v;
+}
+
+struct setting { enum rs_act act; float alpha; bool add, bias; };
+static const struct setting settings[] = {
+    {RS_ACT_NONE, 1, false, false}, {RS_ACT_NONE, 0.5f, true, true}, {RS_ACT_SILU, 1, false, true},
+    {RS_ACT_RELU, 2, true, false},
+};
+
+static void one(const struct rs_backend *b, struct rs_pool *pool, const struct shape *s, const struct setting *o)
+{
+    const int stride_x = s->k + 3, stride_y = s->n + 5;
+    float *x = numbers((size_t)s->m * (size_t)stride_x), *w = numbers((size_t)s->n * (size_t)s->k);
+    float *bias = numbers((size_t)s->n), *y = numbers((size_t)s->m * (size_t)stride_y);
+    float *before = numbers((size_t)s->m * (size_t)stride_y);
+    memcpy(before, y, (size_t)s->m * (size_t)stride_y * sizeof *y);
+    const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 3, .shape = {s->n, s->k, 1}, .data = w,
+                                 .bytes = (size_t)s->n * (size_t)s->k * 4};
+    const struct rs_tensor bt = {.name = "b", .type = RS_F32, .ndim = 1, .shape = {s->n}, .data = bias,
+                                 .bytes = (size_t)s->n * 4};
+    struct rs_linear l;
+    struct rs_rows r;
+    struct rs_arena a = {0};
+    struct rs_err e = {0};
+    CHECK_INT(rs_linear_init(&l, b, NULL, &wt, o->bias ? &bt : NULL, &e), 0);
+    CHECK(rs_rows_prepare(&r, b, pool, &a, x, stride_x, s->m, s->k));
+    rs_linear_apply(&l, &r, pool, o->act, o->alpha, o->add, y, stride_y);
+    const double tol = tolerance(rs_backend_name(b));
+    int bad = 0;
+    for (int i = 0; i < s->m; i++) {
+        for (int j = 0; j < s->n; j++) {
+            double sum = 0, size = 0.01;
+            for (int c = 0; c < s->k; c++) {
+                const double p = (double)x[i * stride_x + c] * w[j * s->k + c];
+                sum += p;
+                size += fabs(p);
+            }
+            const double was = before[i * stride_y + j];
+            const double want = o->alpha * act(sum + (o->bias ? bias[j] : 0), o->act) + (o->add ? was : 0);
+            bad += !(fabs(want - y[i * stride_y + j]) <= tol * size * 2);
+        }
+        for (int j = s->n; j < stride_y; j++)       /* nothing beyond the row is touched */
+            bad += y[i * stride_y + j] != before[i * stride_y + j];
+    }
+    if (bad)
+        printf("  %s m=%d n=%d k=%d act=%d: %d values off\n", rs_backend_name(b), s->m, s->n, s->k, o->act, bad);
+    CHECK_INT(bad, 0);
+    rs_linear_free(&l);
+    rs_arena_free(&a);
+    free(x);
+    free(w);
+    free(bias);
+    free(y);
+    free(before);
+}
+
+static void exact_enough(void)
+{
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        const struct rs_backend *chosen;
+        if (!rs_backend_available(*b)) {
+            printf("  (no %s here)\n", rs_backend_name(*b));
+            continue;
+        }
+        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
+        CHECK(chosen == *b);
+        for (int threads = 1; threads <= 3; threads += 2) {
+            struct rs_pool *pool;
+            CHECK_INT(rs_pool_new(&pool, threads, NULL), 0);
+            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+                one(*b, pool, &shapes[s], &settings[s % 4]);
+            for (size_t o = 0; o < 4; o++)
+                one(*b, pool, &(struct shape){19, 77, 129}, &settings[o]);
+            rs_pool_free(pool);
+        }
+    }
+}
+
+/* One quantisation, integer sums: the whole int8 family agrees to f32 rounding, on rows and on vectors. */
+static void int8_family_agrees(void)
+{
+    const struct rs_backend *ref;
+    CHECK_INT(rs_backend_choose(&ref, "int8-portable", NULL), 0);
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        if (strncmp(rs_backend_name(*b), "int8", 4) || !rs_backend_available(*b))
+            continue;
+        for (int m = 1; m <= 49; m++) {
+            const int n = 70, k = 200;
+            float *x = numbers((size_t)m * k), *w = numbers(n * k);
+            float *y1 = numbers((size_t)m * n), *y2 = numbers((size_t)m * n);
+            x[k / 2] = 100;                          /* an outlier: large quantised values elsewhere stay small */
+            for (int i = 0; i < k; i++)
+                w[3 * k + i] = -1;                   /* −127 everywhere: the extreme of every pair sum */
+            const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {n, k}, .data = w,
+                                         .bytes = (size_t)n * k * 4};
+            struct rs_linear l1, l2;
+            struct rs_rows r1, r2;
+            struct rs_arena a = {0};
+            struct rs_err e = {0};
+            CHECK_INT(rs_linear_init(&l1, ref, NULL, &wt, NULL, &e), 0);
+            CHECK_INT(rs_linear_init(&l2, *b, NULL, &wt, NULL, &e), 0);
+            CHECK(rs_rows_prepare(&r1, ref, NULL, &a, x, k, m, k));
+            CHECK(rs_rows_prepare(&r2, *b, NULL, &a, x, k, m, k));
+            rs_linear_apply(&l1, &r1, NULL, RS_ACT_NONE, 1, false, y1, n);
+            rs_linear_apply(&l2, &r2, NULL, RS_ACT_NONE, 1, false, y2, n);
+            int bad = 0;
+            for (int i = 0; i < m * n; i++)
+                bad += !(fabsf(y1[i] - y2[i]) <= 2e-6f * (1 + fabsf(y1[i])));
+            CHECK(rs_linear_vector(&l2, NULL, &a, x, y2));
+            for (int i = 0; i < n; i++)
+                bad += !(fabsf(y1[i] - y2[i]) <= 2e-6f * (1 + fabsf(y1[i])));
+            if (bad)
+                printf("  %s m=%d: %d values off\n", rs_backend_name(*b), m, bad);
+            CHECK_INT(bad, 0);
+            rs_linear_free(&l1);
+            rs_linear_free(&l2);
+            rs_arena_free(&a);
+            free(x);
+            free(w);
+            free(y1);
+            free(y2);
+        }
+    }
+}
+
+static void stored_types(void)
+{
+    enum { N = 20, K = 256 };
+    float *w = numbers(N * K), *x = numbers(K), y[N];
+    unsigned char *stored = malloc(N * K * 4);
+    static const struct { enum rs_type type; double tol; } cases[] = {
+        {RS_F16, 1e-3}, {RS_BF16, 8e-3}, {RS_Q8_0, 8e-3}, {RS_Q4_0, 0.15}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+            if (!rs_backend_available(*b))
+                continue;
+            for (int i = 0; i < N; i++)
+                rs_quantize(cases[c].type, w + i * K, stored + (size_t)i * rs_row_bytes(cases[c].type, K), K);
+            const struct rs_tensor wt = {.name = "w", .type = cases[c].type, .ndim = 2, .shape = {N, K}, .data = stored,
+                                         .bytes = N * rs_row_bytes(cases[c].type, K)};
+            struct rs_linear l;
+            struct rs_arena a = {0};
+            struct rs_err e = {0};
+            CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, &e), 0);
+            CHECK(rs_linear_vector(&l, NULL, &a, x, y));
+            for (int i = 0; i < N; i++) {
+                double want = 0;
+                for (int k = 0; k < K; k++)
+                    want += (double)w[i * K + k] * x[k];
+                CHECK_NEAR(y[i], want, (cases[c].tol + tolerance(rs_backend_name(*b))) * sqrt(K));
+            }
+            rs_linear_free(&l);
+            rs_arena_free(&a);
+        }
+    free(w);
+    free(x);
+    free(stored);
+}
+
+static void hostile(void)
+{
+    const struct rs_backend *b;
+    struct rs_linear l;
+    float w[64] = {0};
+    struct rs_err e = {0};
+    CHECK_INT(rs_backend_choose(&b, "nonsense", &e), -RS_E_USAGE);
+    CHECK(strstr(e.msg, "f32-portable"));
+    CHECK_INT(rs_backend_choose(&b, NULL, NULL), 0);
+    struct rs_tensor t = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {8, 8}, .data = w, .bytes = sizeof w - 4};
+    e = (struct rs_err){0};
+    CHECK_INT(rs_linear_init(&l, b, NULL, &t, NULL, &e), -RS_E_MODEL_BAD);
+    t = (struct rs_tensor){.name = "w", .type = RS_F32, .ndim = 1, .shape = {64}, .data = w, .bytes = sizeof w};
+    CHECK_INT(rs_linear_init(&l, b, NULL, &t, NULL, NULL), -RS_E_MODEL_BAD);
+    t = (struct rs_tensor){.name = "w", .type = RS_Q8_0, .ndim = 2, .shape = {2, 40}, .data = w, .bytes = sizeof w};
+    CHECK_INT(rs_linear_init(&l, b, NULL, &t, NULL, NULL), -RS_E_MODEL_BAD);
+    t = (struct rs_tensor){.name = "w", .type = RS_F32, .ndim = 2, .shape = {8, 8}, .data = w, .bytes = sizeof w};
+    const struct rs_tensor bias = {.name = "b", .type = RS_F32, .ndim = 1, .shape = {7}, .data = w, .bytes = 28};
+    CHECK_INT(rs_linear_init(&l, b, NULL, &t, &bias, NULL), -RS_E_MODEL_BAD);
+}
+
+int main(void)
+{
+    RUN(exact_enough);
+    RUN(int8_family_agrees);
+    RUN(stored_types);
+    RUN(hostile);
+    return REPORT();
+}
