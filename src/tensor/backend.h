@@ -25,6 +25,7 @@ struct rs_backend {
     void (*apply)(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
                   bool add, float *y, ptrdiff_t stride);
     bool (*vector)(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
+    int levels;                                     /* int8: activations are quantised to ±levels */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
 };
 
@@ -33,6 +34,7 @@ struct rs_backend {
 struct rs_int8_job {
     const int8_t *q;          /* rows in tiles */
     const float *x_scale;
+    const int32_t *x_sum;
     int m, n, kpad;
     const int8_t *panel;
     const float *w_scale;
@@ -46,7 +48,14 @@ struct rs_int8_job {
 };
 typedef void rs_int8_columns(const struct rs_int8_job *j, int from, int to);
 
-rs_int8_columns rs_int8_columns_portable;
+/* The first byte of row `row`, which continues RS_TILE bytes further for every 64 values. */
+static inline const int8_t *rs_int8_row(const struct rs_int8_job *j, int row)
+{
+    return j->q + (ptrdiff_t)(row / 16) * 16 * j->kpad + row % 16 * 64;
+}
+
+rs_int8_columns rs_int8_columns_portable, rs_int8_columns_amx, rs_int8_columns_vnni, rs_int8_columns_avxvnni,
+    rs_int8_columns_avx2, rs_int8_columns_dotprod, rs_int8_columns_i8mm;
 
 /* The f32 family: y = (add ? y : 0) + alpha·x·Wᵀ for m rows and n outputs. */
 typedef void rs_f32_product(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,
@@ -60,7 +69,8 @@ void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_p
                    ptrdiff_t);
 bool rs_int8_vector(const struct rs_linear *, struct rs_pool *, struct rs_arena *, const float *, float *);
 
-extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable;
+extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_f32_avx2, rs_f32_avx512, rs_int8_portable,
+    rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm;
 
 /* Decodes row `row` of a checked 2-D tensor to f32. */
 void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out);

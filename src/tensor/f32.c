@@ -8,10 +8,17 @@
 #include <string.h>
 
 #include "tensor/backend.h"
+#include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
 static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
+#if defined __x86_64__
+static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
+static bool has_avx512(void) { return rs_cpu_has(RS_CPU_AVX512); }
+static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
+static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
+#endif
 
 static const struct rs_kernels *best(void)
 {
@@ -147,11 +154,14 @@ static void product_dots(const float *x, ptrdiff_t xs, int m, const float *w, in
         }
 }
 
-const struct rs_backend rs_f32_openblas = {
-    .name = "f32-openblas", .usable = always, .kernels = best, .init = init, .prepare = prepare, .apply = apply,
-    .vector = vector, .product = (void (*)(void))product_openblas,
-};
-const struct rs_backend rs_f32_portable = {
-    .name = "f32-portable", .usable = always, .kernels = portable, .init = init, .prepare = prepare, .apply = apply,
-    .vector = vector, .product = (void (*)(void))product_dots,
-};
+#define BACKEND(id, words, can, table, f) \
+    const struct rs_backend id = { \
+        .name = words, .usable = can, .kernels = table, .init = init, .prepare = prepare, .apply = apply, \
+        .vector = vector, .product = (void (*)(void))f, \
+    }
+BACKEND(rs_f32_openblas, "f32-openblas", always, best, product_openblas);
+BACKEND(rs_f32_portable, "f32-portable", always, portable, product_dots);
+#if defined __x86_64__
+BACKEND(rs_f32_avx2, "f32-avx2", has_avx2, avx2, product_dots);
+BACKEND(rs_f32_avx512, "f32-avx512", has_avx512, avx512, product_dots);
+#endif

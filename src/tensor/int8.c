@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define WIDTH 16
+#include "tensor/cpu.h"
 #include "tensor/int8_finish.h"
 #include "tensor/kernels.h"
 
@@ -90,21 +91,33 @@ static void quantize_part(void *arg, int part, int parts)
     int from, to;
     rs_pool_share(r->m, 1, part, parts, &from, &to);
     for (int i = from; i < to; i++)
-        r->scale[i] = rs_kernels()->quantize(r->x + i * r->stride, r->k, kpad,
-                                             (int8_t *)r->q + (size_t)(i / 16) * 16 * (size_t)kpad + i % 16 * 64);
+        r->scale[i] = rs_kernels()->quantize(r->x + i * r->stride, r->k, kpad, r->backend->levels,
+                                             (int8_t *)r->q + (size_t)(i / 16) * 16 * (size_t)kpad + i % 16 * 64,
+                                             &r->sum[i]);
 }
 
-bool rs_int8_prepare(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a)
+static bool allocate(struct rs_rows *r, struct rs_arena *a)
 {
     const size_t kpad = round_up((size_t)r->k, 64), rows = round_up((size_t)r->m, 16);
     r->q = rs_arena_alloc(a, rows, kpad);
     r->scale = rs_arena_alloc(a, rows, sizeof *r->scale);
-    if (!r->q || !r->scale)
+    r->sum = rs_arena_alloc(a, rows, sizeof *r->sum);
+    if (!r->q || !r->scale || !r->sum)
         return false;
     /* Rows that only fill up the last tile are never stored, but must be defined memory. */
-    for (size_t i = (size_t)r->m; i < rows; i++)
+    for (size_t i = (size_t)r->m; i < rows; i++) {
         for (size_t t = 0; t < kpad / 64; t++)
             memset((char *)r->q + i / 16 * 16 * kpad + t * RS_TILE + i % 16 * 64, 0, 64);
+        r->scale[i] = 0;
+        r->sum[i] = 0;
+    }
+    return true;
+}
+
+bool rs_int8_prepare(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a)
+{
+    if (!allocate(r, a))
+        return false;
     rs_pool_run(r->m > 8 ? pool : NULL, quantize_part, r);
     return true;
 }
@@ -135,7 +148,7 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
                    bool add, float *y, ptrdiff_t stride)
 {
     struct spread s = {
-        .job = {.q = r->q, .x_scale = r->scale, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
+        .job = {.q = r->q, .x_scale = r->scale, .x_sum = r->sum, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
                 .panel = l->panel, .w_scale = l->scale, .row_sum = l->row_sum, .bias = l->bias, .act = act,
                 .alpha = alpha, .add = add, .y = y, .stride = stride},
         .columns = (rs_int8_columns *)l->backend->product,
@@ -148,10 +161,7 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
 bool rs_int8_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
 {
     struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
-    const size_t kpad = round_up((size_t)l->k, 64);
-    r.q = rs_arena_alloc(a, 16, kpad);
-    r.scale = rs_arena_alloc(a, 1, sizeof *r.scale);
-    if (!r.q || !r.scale)
+    if (!allocate(&r, a))
         return false;
     quantize_part(&r, 0, 1);
     rs_int8_apply(l, &r, (int64_t)l->n * l->k > 1 << 20 ? pool : NULL, RS_ACT_NONE, 1, false, y, l->n);
@@ -163,7 +173,7 @@ void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
     for (int col = from; col < to; col += 16) {
         const int8_t *panel = j->panel + (ptrdiff_t)col * j->kpad;
         for (int row = 0; row < j->m; row++) {
-            const int8_t *x = j->q + (ptrdiff_t)(row / 16) * 16 * j->kpad + row % 16 * 64;
+            const int8_t *x = rs_int8_row(j, row);
             int32_t sums[16] = {0};
             for (int k = 0; k < j->kpad; k += 4) {
                 const int8_t *a = x + k / 64 * RS_TILE + k % 64, *w = panel + k * 16;
@@ -176,9 +186,29 @@ void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
 }
 
 static bool always(void) { return true; }
-static const struct rs_kernels *kernels(void) { return &rs_kernels_portable; }
+static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
-const struct rs_backend rs_int8_portable = {
-    .name = "int8-portable", .usable = always, .kernels = kernels, .init = rs_int8_init, .prepare = rs_int8_prepare,
-    .apply = rs_int8_apply, .vector = rs_int8_vector, .product = (void (*)(void))rs_int8_columns_portable,
-};
+#define BACKEND(id, words, can, table, limit, f) \
+    const struct rs_backend id = { \
+        .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
+        .apply = rs_int8_apply, .vector = rs_int8_vector, .levels = limit, .product = (void (*)(void))f, \
+    }
+BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, rs_int8_columns_portable);
+
+#if defined __x86_64__
+static bool has_amx(void) { return rs_cpu_has(RS_CPU_AMX_INT8) && rs_cpu_allow_amx(); }
+static bool has_vnni(void) { return rs_cpu_has(RS_CPU_VNNI); }
+static bool has_avxvnni(void) { return rs_cpu_has(RS_CPU_AVXVNNI); }
+static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
+static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
+static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
+BACKEND(rs_int8_amx, "int8-amx", has_amx, avx512, 127, rs_int8_columns_amx);
+BACKEND(rs_int8_vnni, "int8-vnni", has_vnni, avx512, 127, rs_int8_columns_vnni);
+BACKEND(rs_int8_avxvnni, "int8-avxvnni", has_avxvnni, avx2, 127, rs_int8_columns_avxvnni);
+BACKEND(rs_int8_avx2, "int8-avx2", has_avx2, avx2, 63, rs_int8_columns_avx2);
+#elif defined __aarch64__
+static bool has_dotprod(void) { return rs_cpu_has(RS_CPU_DOTPROD); }
+static bool has_i8mm(void) { return rs_cpu_has(RS_CPU_DOTPROD | RS_CPU_I8MM); }
+BACKEND(rs_int8_dotprod, "int8-dotprod", has_dotprod, portable, 127, rs_int8_columns_dotprod);
+BACKEND(rs_int8_i8mm, "int8-i8mm", has_i8mm, portable, 127, rs_int8_columns_i8mm);
+#endif

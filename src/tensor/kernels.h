@@ -14,8 +14,9 @@
 
 struct rs_kernels {
     const char *name;
-    /* One row to int8: returns the scale amax/127. Every 64 values go RS_TILE bytes further (backend.h). */
-    float (*quantize)(const float *x, int n, int padded, int8_t *q);
+    /* One row to int8 in ±levels: returns the scale amax/levels, *sum is Σq. Every 64 values go RS_TILE bytes
+     * further (backend.h). */
+    float (*quantize)(const float *x, int n, int padded, int levels, int8_t *q, int32_t *sum);
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, int n, float eps, float *y);
     void (*softmax)(float *x, int n, float scale);          /* x = softmax(scale·x) */
     void (*silu)(const float *x, int n, float *y);

@@ -43,7 +43,7 @@ static void add(const float *x, int n, float alpha, float *y)
         y[i] += alpha * x[i];
 }
 
-static float quantize(const float *x, int n, int padded, int8_t *q)
+static float quantize(const float *x, int n, int padded, int levels, int8_t *q, int32_t *sum)
 {
     vf m = {0};
     int i = 0;
@@ -51,16 +51,21 @@ static float quantize(const float *x, int n, int padded, int8_t *q)
         m = max2(abs_v(load(x + i)), m);
     if (i < n)
         m = max2(abs_v(load_part(x + i, n - i)), m);
-    const float amax = max_lanes(m), inverse = amax > 0 ? 127 / amax : 0;
+    const float amax = max_lanes(m), inverse = amax > 0 ? (float)levels / amax : 0;
     const vf f = splat(inverse);
+    vi total = {0};
     for (i = 0; i < padded; i += LANES) {
         const int left = n - i;
         vi r;
         round_magic((left >= LANES ? load(x + i) : left > 0 ? load_part(x + i, left) : (vf){0}) * f, &r);
         const vb b = __builtin_convertvector(r, vb);
+        total += r;
         memcpy(q + i / 64 * RS_TILE + i % 64, &b, sizeof b);
     }
-    return amax / 127;
+    *sum = 0;
+    for (i = 0; i < LANES; i++)
+        *sum += total[i];
+    return amax / (float)levels;
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, int n, float eps, float *y)

@@ -54,6 +54,7 @@ struct rs_rows {
     ptrdiff_t stride;
     void *q;                  /* quantised rows */
     float *scale;             /* per row */
+    int32_t *sum;             /* per row: Σ_k of the quantised values */
 };
 
 /* x: m rows of k floats, `stride` floats apart. Returns false when the arena is out of memory. */

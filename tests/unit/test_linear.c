@@ -116,13 +116,14 @@ static void exact_enough(void)
     }
 }
 
-/* One quantisation, integer sums: the whole int8 family agrees to f32 rounding, on rows and on vectors. */
+/* One quantisation, integer sums: the whole int8 family agrees to f32 rounding, on rows and on
+ * vectors. AVX2 quantises rows to 7 bits and is held to the general tolerance above. */
 static void int8_family_agrees(void)
 {
     const struct rs_backend *ref;
     CHECK_INT(rs_backend_choose(&ref, "int8-portable", NULL), 0);
     for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
-        if (strncmp(rs_backend_name(*b), "int8", 4) || !rs_backend_available(*b))
+        if (strncmp(rs_backend_name(*b), "int8", 4) || !rs_backend_available(*b) || (*b)->levels != 127)
             continue;
         for (int m = 1; m <= 49; m++) {
             const int n = 70, k = 200;

@@ -1,0 +1,62 @@
+/* int8 GEMM with AVX-512 VNNI: 8 rows by 32 outputs in registers. vpdpbusd multiplies unsigned by signed
+ * bytes: the weights are made unsigned as they are loaded (w XOR 0x80 is w + 128), once for 8 rows, and
+ * the sums start at −128·Σx to make up for it.
+ */
+#include <immintrin.h>
+
+#define WIDTH 64
+#include "tensor/int8_finish.h"
+
+static inline __m512i four(const int8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, sizeof v);
+    return _mm512_set1_epi32(v);
+}
+
+/* Always inlined with constant counts, so that the sums live in registers. */
+static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, int row, int rows, int col, int panels)
+{
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
+    const ptrdiff_t next = (ptrdiff_t)16 * j->kpad;
+    __m512i sum[8][2];
+    for (int r = 0; r < rows; r++)
+        sum[r][0] = sum[r][1] = _mm512_set1_epi32(-128 * j->x_sum[row + r]);
+    for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
+        for (int g = 0; g < 64; g += 4) {
+            const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
+            const __m512i w0 = _mm512_xor_si512(_mm512_loadu_si512(line), flip);
+            const __m512i w1 = panels > 1 ? _mm512_xor_si512(_mm512_loadu_si512(line + next), flip) : w0;
+            for (int r = 0; r < rows; r++) {
+                const __m512i a = four(x + r * 64 + g);
+                sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], w0, a);
+                if (panels > 1)
+                    sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], w1, a);
+            }
+        }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) {
+            _Alignas(64) int32_t out[16];
+            _mm512_store_si512(out, sum[r][p]);
+            finish_tile(j, out, row + r, 1, col + 16 * p);
+        }
+}
+
+void rs_int8_columns_vnni(const struct rs_int8_job *j, int from, int to)
+{
+    for (int col = from; col < to; col += 32) {
+        const bool two = col + 16 < to;
+        int row = 0;
+        for (; row + 8 <= j->m; row += 8)
+            if (two)
+                block(j, row, 8, col, 2);
+            else
+                block(j, row, 8, col, 1);
+        for (; row < j->m; row++)
+            if (two)
+                block(j, row, 1, col, 2);
+            else
+                block(j, row, 1, col, 1);
+    }
+}

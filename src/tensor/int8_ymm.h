@@ -1,0 +1,59 @@
+/* int8 GEMM on 32-byte vectors, shared by the AVX-VNNI and the AVX2 file, which define
+ *   multiply(sum, w, x): sum + four products of each 32-bit lane, and
+ *   start(j, row): the 16 sums' first values as two vectors start0, start1 (unsigned operands' correction).
+ * 4 rows by 16 outputs: 8 sums, 2 weights, the broadcast row and a temporary fit 16 registers.
+ */
+#include <immintrin.h>
+
+#define WIDTH 32
+#include "tensor/int8_finish.h"
+
+static inline __m256i multiply(__m256i sum, __m256i w, __m256i x);
+static inline __m256i prepare_w(__m256i w);
+static inline __m256i prepare_x(__m256i x);
+static inline __m256i first_sum(const struct rs_int8_job *j, int row, int col);
+
+static inline __m256i four(const int8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, sizeof v);
+    return prepare_x(_mm256_set1_epi32(v));
+}
+
+static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, int row, int rows, int col)
+{
+    const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
+    __m256i sum[4][2];
+    for (int r = 0; r < rows; r++) {
+        sum[r][0] = first_sum(j, row + r, col);
+        sum[r][1] = first_sum(j, row + r, col + 8);
+    }
+    for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
+        for (int g = 0; g < 64; g += 4) {
+            const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
+            const __m256i w0 = prepare_w(_mm256_loadu_si256((const __m256i *)line));
+            const __m256i w1 = prepare_w(_mm256_loadu_si256((const __m256i *)(line + 32)));
+            for (int r = 0; r < rows; r++) {
+                const __m256i a = four(x + r * 64 + g);
+                sum[r][0] = multiply(sum[r][0], w0, a);
+                sum[r][1] = multiply(sum[r][1], w1, a);
+            }
+        }
+    for (int r = 0; r < rows; r++) {
+        _Alignas(32) int32_t out[16];
+        _mm256_store_si256((__m256i *)out, sum[r][0]);
+        _mm256_store_si256((__m256i *)(out + 8), sum[r][1]);
+        finish_tile(j, out, row + r, 1, col);
+    }
+}
+
+static inline void columns(const struct rs_int8_job *j, int from, int to)
+{
+    for (int col = from; col < to; col += 16) {
+        int row = 0;
+        for (; row + 4 <= j->m; row += 4)
+            block(j, row, 4, col);
+        for (; row < j->m; row++)
+            block(j, row, 1, col);
+    }
+}
