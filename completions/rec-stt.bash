@@ -1,7 +1,7 @@
 # bash completion for rec-stt. Commands and options are read from the program's own --help, so that
 # nothing here can fall behind it.
 _rec_stt_commands() { "$1" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p'; }
-_rec_stt_options() { "$1" "$2" --help 2>/dev/null | sed -n 's/^  \{2,6\}\(-., \)\{0,1\}\(--[a-z0-9-]*\).*/\2/p'; }
+_rec_stt_options() { "$1" "$2" --help 2>/dev/null | sed -n 's/^ \{2,6\}\(-., \)\{0,1\}\(--[a-z0-9-]*\).*/\2/p'; }
 _rec_stt_argument() { "$1" "$2" --help 2>/dev/null | sed -n "s/^  .*$3 \([^ ]*\).*/\1/p"; }
 
 _rec_stt() {
