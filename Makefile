@@ -25,7 +25,7 @@ ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -DRS_LIBEXECDIR='"$(LIBEXECDIR)"' -D_GNU_S
 LIBDIR_SYS = /usr/lib/$(MULTIARCH)
 static = $(firstword $(wildcard $(1)) $(2))
 LIBS = $(call static,$(LIBDIR_SYS)/openblas-serial/libopenblas.a,-lopenblas) \
-       $(call static,$(LIBDIR_SYS)/libfftw3f.a,-lfftw3f) \
+       $(call static,$(LIBDIR_SYS)/libfftw3.a,-lfftw3) \
        $(call static,$(LIBDIR_SYS)/libsamplerate.a,-lsamplerate) \
        $(call static,$(LIBDIR_SYS)/libjansson.a,-ljansson) \
        $(call static,$(LIBDIR_SYS)/libyaml.a,-lyaml) \

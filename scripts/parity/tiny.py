@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import (PIECES, build, calibrate, ctc_greedy, encode, features, generated, greedy, randomize, signal, write_gguf)
+from common import (PIECES, build, calibrate, check_features, ctc_greedy, encode, features, generated, greedy, randomize, signal, write_gguf)
 
 MARGIN = 4e-3          # smallest lead of the best token and duration anywhere in a kept input
 LENGTHS = [(t - 1) * 1280 + extra for t, extra in zip(range(1, 41), [480, 1280, 160, 1100, 640, 321, 959, 1279] * 5)]
@@ -82,6 +82,7 @@ def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    check_features()
     for index, (name, spec) in enumerate(SPECS.items()):
         if len(sys.argv) > 2 and name not in sys.argv[2:]:
             continue

@@ -4,6 +4,7 @@
  * OpenBLAS is linked in its serial build: the pool gives each thread a range of outputs.
  */
 #include <cblas.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -125,13 +126,19 @@ static bool vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_ar
     return true;
 }
 
+/* The serial build keeps its work buffers without a lock: two calls at once may share one, and then give
+ * wrong numbers now and then. */
+static pthread_mutex_t openblas_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void product_openblas(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,
                              float *y, ptrdiff_t ys)
 {
+    pthread_mutex_lock(&openblas_lock);
     if (m == 1)
         cblas_sgemv(CblasRowMajor, CblasNoTrans, n, k, alpha, w, k, x, 1, add, y, 1);
     else
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, alpha, x, (int)xs, w, k, add, y, (int)ys);
+    pthread_mutex_unlock(&openblas_lock);
 }
 
 /* Rows in blocks that stay in the second cache while all weights pass by once. */

@@ -1,0 +1,222 @@
+/* See asr.h: model file → log-mel → encoder → decoder → tokens, and what callers ask about them. */
+#include "asr/asr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "asr/ctc.h"
+#include "asr/fastconformer.h"
+#include "asr/tokenizer.h"
+#include "asr/transducer.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "feature/logmel.h"
+#include "model/model.h"
+#include "tensor/linear.h"
+#include "tensor/pool.h"
+
+struct rs_asr {
+    struct rs_model *model;
+    struct rs_pool *pool;
+    struct rs_logmel *logmel;
+    struct rs_fc *encoder;
+    struct rs_transducer *transducer;         /* one of the two */
+    struct rs_ctc *ctc;
+    struct rs_tokenizer *tokenizer;
+    struct rs_asr_info info;
+    float *mel;                               /* grown on the first chunks */
+    size_t mel_cap;
+    double frame_s;                           /* seconds in an encoder frame */
+};
+
+void rs_transcript_free(struct rs_transcript *t)
+{
+    free(t->tokens);
+    *t = (struct rs_transcript){0};
+}
+
+/* ---- Opening ---- */
+
+static int open_features(struct rs_asr *a, int mels, struct rs_err *e)
+{
+    const struct rs_model_config *c = &a->model->config;
+    const struct rs_logmel_options o = {
+        .rate = c->sample_rate, .n_fft = c->n_fft, .win_length = c->win_length, .hop_length = c->hop_length, .mels = mels,
+        .preemphasis = c->preemphasis, .log_guard = c->log_guard, .normalize = c->normalize};
+    if (c->sample_rate != RS_SAMPLE_RATE)
+        return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s wants sound at %d Hz; only models for 16000 Hz are supported", a->model->path, c->sample_rate);
+    const struct rs_tensor *bank = rs_model_find(a->model, "preprocessor.featurizer.fb");
+    if (!bank)
+        return rs_logmel_new(&a->logmel, &o, NULL, a->pool, e);
+    const int64_t count = rs_tensor_count(bank);
+    if (count != (int64_t)mels * (c->n_fft / 2 + 1))
+        return rs_fail(e, RS_E_MODEL_BAD, "the mel bank of %s has %lld values where %d bands need %lld: fetch the model again", a->model->path,
+                       (long long)count, mels, (long long)mels * (c->n_fft / 2 + 1));
+    float *values = rs_aligned((size_t)count, sizeof *values);
+    if (!values)
+        return rs_fail(e, RS_E_NOMEM, "no memory for the audio features");
+    rs_dequantize(bank->type, bank->data, values, count);
+    const int rc = rs_logmel_new(&a->logmel, &o, values, a->pool, e);
+    free(values);
+    return rc;
+}
+
+static int open_decoder(struct rs_asr *a, const char *wanted, const struct rs_backend *b, struct rs_err *e)
+{
+    const struct rs_model *m = a->model;
+    const bool transducer = rs_model_find(m, "joint.joint_net.2.weight") != NULL, ctc = rs_ctc_present(m);
+    const int width = rs_fc_shape(a->encoder)->width;
+    const bool automatic = !wanted || strcmp(wanted, "auto") == 0;
+    const char *own = transducer ? m->config.n_durations ? "tdt" : "rnnt" : "ctc";
+    if (!transducer && !ctc)
+        return rs_fail(e, RS_E_MODEL_BAD, "%s has neither a transducer nor a CTC head: it is damaged or of another kind", m->path);
+    a->info.decoder = automatic || strcmp(wanted, own) == 0 ? own : "ctc";
+    if (!automatic && strcmp(wanted, a->info.decoder) != 0)
+        return rs_fail(e, RS_E_USAGE, "%s has no %s decoder; it has %s%s", m->name, wanted, own, transducer && ctc ? " and ctc" : "");
+    if (strcmp(a->info.decoder, "ctc") != 0)
+        return rs_transducer_open(&a->transducer, m, b, NULL, a->pool, width, e);
+    if (!ctc)
+        return rs_fail(e, RS_E_USAGE, "%s has no ctc decoder; it has %s", m->name, own);
+    return rs_ctc_open(&a->ctc, m, b, NULL, a->pool, width, e);
+}
+
+static void fill_info(struct rs_asr *a, const struct rs_backend *b)
+{
+    const struct rs_model *m = a->model;
+    const struct rs_fc_config *c = rs_fc_shape(a->encoder);
+    a->info.model = m->name;
+    a->info.container = m->container;
+    a->info.backend = rs_backend_name(b);
+    a->info.language = m->language;
+    a->info.threads = rs_pool_threads(a->pool);
+    a->info.layers = c->layers;
+    a->info.width = c->width;
+    a->info.mels = c->mels;
+    a->info.pieces = m->n_pieces;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (strncmp(m->tensors[i].name, "preprocessor.", 13) != 0)
+            a->info.parameters += rs_tensor_count(&m->tensors[i]);
+    a->frame_s = (double)m->config.hop_length * c->factor / m->config.sample_rate;
+}
+
+static int open_all(struct rs_asr *a, const struct rs_asr_options *o, struct rs_err *e)
+{
+    const struct rs_backend *b;
+    int rc = rs_backend_choose(&b, o->backend, e);
+    rc = rc ? rc : rs_model_open(&a->model, o->model, e);
+    if (!rc && a->model->config.arch != RS_ARCH_FASTCONFORMER)
+        rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is not a speech recogniser", a->model->path);
+    rc = rc ? rc : rs_pool_new(&a->pool, o->threads, e);
+    rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, NULL, a->pool, e);
+    rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
+    rc = rc ? rc : open_decoder(a, o->decoder, b, e);
+    rc = rc ? rc : rs_tokenizer_new(&a->tokenizer, a->model, e);
+    if (!rc)
+        fill_info(a, b);
+    return rc;
+}
+
+int rs_asr_open(struct rs_asr **out, const struct rs_asr_options *o, struct rs_err *e)
+{
+    *out = NULL;
+    struct rs_asr *a = rs_zeroed(1, sizeof *a);
+    if (!a)
+        return rs_fail(e, RS_E_NOMEM, "no memory for the recogniser");
+    const int rc = open_all(a, o, e);
+    if (rc) {
+        rs_asr_close(a);
+        return rc;
+    }
+    *out = a;
+    return 0;
+}
+
+void rs_asr_close(struct rs_asr *a)
+{
+    if (!a)
+        return;
+    rs_tokenizer_free(a->tokenizer);
+    rs_transducer_close(a->transducer);
+    rs_ctc_close(a->ctc);
+    rs_fc_close(a->encoder);
+    rs_logmel_free(a->logmel);
+    rs_pool_free(a->pool);
+    rs_model_close(a->model);
+    free(a->mel);
+    free(a);
+}
+
+const struct rs_asr_info *rs_asr_facts(const struct rs_asr *a)
+{
+    return &a->info;
+}
+
+/* ---- Running ---- */
+
+/* Seconds from frames. RNNT gives every token its frame; punctuation takes no time where durations are known. */
+static void set_times(const struct rs_asr *a, struct rs_transcript *t)
+{
+    const bool rnnt = a->transducer && !rs_transducer_has_durations(a->transducer);
+    for (size_t i = 0; i < t->count; i++) {
+        struct rs_token *k = &t->tokens[i];
+        k->start = (float)(k->frame * a->frame_s);
+        k->end = (float)((k->frame + (rnnt ? 1 : k->duration)) * a->frame_s);
+    }
+    if (!rnnt)
+        rs_tokenizer_refine_times(a->tokenizer, t->tokens, t->count);
+}
+
+int rs_asr_run(struct rs_asr *a, const float *pcm, size_t n, struct rs_transcript *out, struct rs_err *e)
+{
+    const size_t mel_frames = rs_logmel_frames(a->logmel, n);
+    const int mels = a->info.mels;
+    const float *encoded;
+    out->count = 0;
+    out->frames = 0;
+    out->times = (struct rs_stage_times){0};
+    if (mel_frames == 0)
+        return 0;
+    if (mel_frames > INT32_MAX / 2 || !rs_grow((void **)&a->mel, &a->mel_cap, mel_frames * (size_t)mels, sizeof *a->mel))
+        return rs_fail(e, RS_E_NOMEM, "no memory to transcribe %.0f s of sound at once: use shorter chunks", (double)n / RS_SAMPLE_RATE);
+    const int64_t begun = rs_now_ns();
+    rs_logmel_run(a->logmel, pcm, n, a->mel);
+    const int64_t featured = rs_now_ns();
+    int rc = rs_fc_run(a->encoder, a->mel, (int)mel_frames, &encoded, e);
+    if (rc)
+        return rc;
+    const int64_t encoded_at = rs_now_ns();
+    out->frames = rs_fc_frames(a->encoder, (int)mel_frames);
+    rc = a->transducer ? rs_transducer_run(a->transducer, encoded, out->frames, out, e) : rs_ctc_run(a->ctc, encoded, out->frames, out, e);
+    set_times(a, out);
+    out->times = (struct rs_stage_times){featured - begun, encoded_at - featured, rs_now_ns() - encoded_at};
+    return rc;
+}
+
+/* ---- Text ---- */
+
+bool rs_asr_starts_word(const struct rs_asr *a, int id)
+{
+    return rs_tokenizer_starts_word(a->tokenizer, id);
+}
+
+bool rs_asr_is_punctuation(const struct rs_asr *a, int id)
+{
+    return rs_tokenizer_is_punctuation(a->tokenizer, id);
+}
+
+bool rs_asr_same_piece(const struct rs_asr *a, int id1, int id2)
+{
+    return rs_tokenizer_same_piece(a->tokenizer, id1, id2);
+}
+
+size_t rs_asr_text(const struct rs_asr *a, const struct rs_token *tokens, size_t count, char *buf, size_t size)
+{
+    return rs_tokenizer_text(a->tokenizer, tokens, count, buf, size);
+}
+
+int rs_asr_words(const struct rs_asr *a, const struct rs_token *tokens, size_t count, struct rs_word **words,
+                 size_t *n_words, struct rs_err *e)
+{
+    return rs_tokenizer_words(a->tokenizer, tokens, count, words, n_words, e);
+}

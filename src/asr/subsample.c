@@ -1,0 +1,235 @@
+/* See subsample.h. Formulas: NeMo parts/submodules/subsampling.py (ConvSubsampling, dw_striding). */
+#include "asr/subsample.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tensor/kernels.h"
+
+#define BLOCK 8           /* output rows in one go */
+
+static int halved(int n)
+{
+    return (n - 1) / 2 + 1;
+}
+
+/* [channels][1][3][3] → [9][channels], for loops over channels. */
+static float *by_tap(struct rs_weights *w, const char *name, int channels, int rows)
+{
+    const float *from = rs_weights_values(w, "encoder.pre_encode.", name, 4, (const int64_t[]){channels, 1, 3, 3});
+    float *to = rs_weights_room(w, (size_t)rows * (size_t)channels);
+    if (!from || !to)
+        return NULL;
+    for (int c = 0; c < channels; c++)
+        for (int j = 0; j < 9; j++)
+            to[j * channels + c] = from[c * 9 + j];
+    return to;
+}
+
+static void load_stage(struct rs_subsample *s, struct rs_weights *w, int i)
+{
+    char name[32];
+    snprintf(name, sizeof name, "conv.%d.weight", 2 + 3 * i);
+    s->stage[i].taps = by_tap(w, name, s->channels, 9);
+    snprintf(name, sizeof name, "conv.%d.bias", 2 + 3 * i);
+    s->stage[i].bias = rs_weights_vector(w, "encoder.pre_encode.", name, s->channels);
+    snprintf(name, sizeof name, "conv.%d", 3 + 3 * i);
+    rs_weights_linear(w, &s->stage[i].point, "encoder.pre_encode.", name, s->channels, s->channels);
+}
+
+static int count_stages(const struct rs_model *m)
+{
+    char name[64];
+    int n = 0;
+    for (; n < RS_SUBSAMPLE_STAGES; n++) {
+        snprintf(name, sizeof name, "encoder.pre_encode.conv.%d.weight", 2 + 3 * n);
+        if (!rs_model_find(m, name))
+            break;
+    }
+    return n;
+}
+
+static void find_geometry(struct rs_subsample *s, struct rs_weights *w)
+{
+    const struct rs_tensor *conv = rs_weights_find(w, "encoder.pre_encode.", "conv.0.weight");
+    const struct rs_tensor *out = rs_weights_find(w, "encoder.pre_encode.", "out.weight");
+    if (w->rc)
+        return;
+    const int64_t c = conv->shape[0], d = out->shape[0], flat = out->ndim > 1 ? out->shape[1] : 0;
+    if (c < 1 || c > 4096 || d < 1 || d > 8192 || flat < 1 || flat % c || flat / c > 512) {
+        w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the subsampling of %s has impossible shapes: fetch the model again", w->model->path);
+        return;
+    }
+    s->channels = (int)c;
+    s->width = (int)d;
+    s->bands = (int)(flat / c);
+    s->stages = count_stages(w->model);
+    const struct rs_tensor *bank = rs_model_find(w->model, "preprocessor.featurizer.fb");
+    s->mels = s->bands << (s->stages + 1);
+    if (bank && bank->ndim >= 2)
+        s->mels = (int)bank->shape[bank->ndim - 2];
+    int bands = s->mels;
+    for (int i = 0; i <= s->stages; i++)
+        bands = halved(bands);
+    if (s->stages == 0 || bands != s->bands)
+        w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s subsamples %d bands to %d in %d steps, which this program does not know "
+                        "(cache-aware streaming models are not supported yet)", w->model->path, s->mels, s->bands, s->stages);
+}
+
+void rs_subsample_load(struct rs_subsample *s, struct rs_weights *w)
+{
+    find_geometry(s, w);
+    float *first = w->rc ? NULL : by_tap(w, "conv.0.weight", s->channels, 10);
+    const float *bias = rs_weights_vector(w, "encoder.pre_encode.", "conv.0.bias", s->channels);
+    if (w->rc)
+        return;
+    memcpy(first + 9 * s->channels, bias, sizeof *bias * (size_t)s->channels);
+    s->first = first;
+    for (int i = 0; i < s->stages; i++)
+        load_stage(s, w, i);
+    rs_weights_linear(w, &s->out, "encoder.pre_encode.", "out", s->width, s->channels * s->bands);
+}
+
+void rs_subsample_free(struct rs_subsample *s)
+{
+    for (int i = 0; i < s->stages; i++)
+        rs_linear_free(&s->stage[i].point);
+    rs_linear_free(&s->out);
+}
+
+int rs_subsample_rows(const struct rs_subsample *s, int frames)
+{
+    for (int i = 0; i <= s->stages && frames > 0; i++)
+        frames = halved(frames);
+    return frames;
+}
+
+/* Rows [from, to) of an image of `rows` rows in all, each [bands][channels]. */
+struct image { float *data; int from, to, rows, bands; };
+
+struct job {
+    const struct rs_subsample *s;
+    const float *mel;
+    int frames, stage;
+    const struct image *in;
+    struct image *out;
+    float *patches;           /* per part: [bands of the first image][10] */
+};
+
+/* The first convolution as patch × taps; the patches' tenth value is 1 for the bias. */
+static void first_part(void *arg, int part, int parts)
+{
+    const struct job *j = arg;
+    const int bands = j->out->bands, channels = j->s->channels, mels = j->s->mels;
+    float *patches = j->patches + (size_t)part * (size_t)bands * 10;
+    int from, to;
+    rs_pool_share(j->out->to - j->out->from, 1, part, parts, &from, &to);
+    for (int r = from; r < to; r++) {
+        for (int b = 0; b < bands; b++) {
+            float *p = patches + b * 10;
+            for (int dt = 0; dt < 3; dt++) {
+                const int t = 2 * (j->out->from + r) + dt - 1;
+                for (int df = 0; df < 3; df++) {
+                    const int f = 2 * b + df - 1;
+                    *p++ = t >= 0 && t < j->frames && f >= 0 && f < mels ? j->mel[(size_t)t * mels + f] : 0;
+                }
+            }
+            *p = 1;
+        }
+        float *y = j->out->data + (size_t)r * bands * channels;
+        rs_kernels()->mix(patches, 10, bands, j->s->first, channels, 10, channels, y, channels);
+        rs_kernels()->relu(y, bands * channels, y);
+    }
+}
+
+static void depthwise_part(void *arg, int part, int parts)
+{
+    const struct job *j = arg;
+    const struct image *in = j->in;
+    const int bands = j->out->bands, channels = j->s->channels;
+    const float *taps = j->s->stage[j->stage].taps, *bias = j->s->stage[j->stage].bias;
+    int from, to;
+    rs_pool_share(j->out->to - j->out->from, 1, part, parts, &from, &to);
+    for (int r = from; r < to; r++)
+        for (int b = 0; b < bands; b++) {
+            const float *rows[9];
+            for (int i = 0; i < 9; i++) {
+                const int t = 2 * (j->out->from + r) + i / 3 - 1, f = 2 * b + i % 3 - 1;
+                rows[i] = t < 0 || t >= in->rows || f < 0 || f >= in->bands
+                        ? NULL : in->data + ((size_t)(t - in->from) * in->bands + f) * channels;
+            }
+            rs_kernels()->depthwise(rows, 9, taps, bias, channels, RS_ACT_NONE,
+                                    j->out->data + ((size_t)r * bands + b) * channels);
+        }
+}
+
+static bool apply(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *step, const float *x, int m, enum rs_act act, float *y)
+{
+    struct rs_rows rows;
+    rs_arena_reset(step);
+    if (!rs_rows_prepare(&rows, l->backend, pool, step, x, l->k, m, l->k))
+        return false;
+    rs_linear_apply(l, &rows, pool, act, 1, false, y, l->n);
+    return true;
+}
+
+/* Rows [o0, o1) of the output; image[i] is the i-th convolution's output, and `flat` one row in the
+ * order that the linear was trained on: channel by channel. */
+static bool run_block(const struct rs_subsample *s, struct rs_pool *pool, struct rs_arena *step, struct job *job,
+                      struct image *image, float *point, float *flat, int o0, int o1, float *x)
+{
+    const int last = s->stages, c = s->channels;
+    image[last].from = o0;
+    image[last].to = o1;
+    for (int i = last; i > 0; i--) {
+        const int from = 2 * image[i].from - 1, to = 2 * image[i].to;
+        image[i - 1].from = from > 0 ? from : 0;
+        image[i - 1].to = to < image[i - 1].rows ? to : image[i - 1].rows;
+    }
+    job->out = &image[0];
+    rs_pool_run(pool, first_part, job);
+    for (int i = 0; i < s->stages; i++) {
+        struct image before = {point, image[i + 1].from, image[i + 1].to, image[i + 1].rows, image[i + 1].bands};
+        job->stage = i;
+        job->in = &image[i];
+        job->out = &before;
+        rs_pool_run(pool, depthwise_part, job);
+        if (!apply(&s->stage[i].point, pool, step, point, (before.to - before.from) * before.bands, RS_ACT_RELU, image[i + 1].data))
+            return false;
+    }
+    for (int r = 0; r < o1 - o0; r++)
+        for (int b = 0; b < s->bands; b++)
+            for (int k = 0; k < c; k++)
+                flat[((size_t)r * c + k) * s->bands + b] = image[last].data[((size_t)r * s->bands + b) * c + k];
+    return apply(&s->out, pool, step, flat, o1 - o0, RS_ACT_NONE, x + (size_t)o0 * s->width);
+}
+
+bool rs_subsample_run(const struct rs_subsample *s, struct rs_pool *pool, struct rs_arena *arena, struct rs_arena *step,
+                      const float *mel, int frames, float *x)
+{
+    struct image image[RS_SUBSAMPLE_STAGES + 1];
+    struct job job = {.s = s, .mel = mel, .frames = frames};
+    size_t most = 0;
+    int rows = frames, bands = s->mels;
+    for (int i = 0; i <= s->stages; i++) {
+        rows = halved(rows);
+        bands = halved(bands);
+        const int kept = BLOCK << (s->stages - i), room = 2 * kept;     /* kept + what the next needs around it */
+        const size_t size = (size_t)room * (size_t)bands * (size_t)s->channels;
+        image[i] = (struct image){.rows = rows, .bands = bands, .data = rs_arena_alloc(arena, size, sizeof(float))};
+        if (!image[i].data)
+            return false;
+        if (i > 0 && size > most)
+            most = size;
+    }
+    const int out_rows = rows;
+    float *point = rs_arena_alloc(arena, most, sizeof *point);
+    float *flat = rs_arena_alloc(arena, (size_t)BLOCK * (size_t)s->channels * (size_t)s->bands, sizeof *flat);
+    job.patches = rs_arena_alloc(arena, (size_t)rs_pool_threads(pool) * (size_t)image[0].bands * 10, sizeof *job.patches);
+    if (!point || !flat || !job.patches)
+        return false;
+    for (int o = 0; o < out_rows; o += BLOCK)
+        if (!run_block(s, pool, step, &job, image, point, flat, o, o + BLOCK < out_rows ? o + BLOCK : out_rows, x))
+            return false;
+    return true;
+}

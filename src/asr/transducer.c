@@ -1,0 +1,241 @@
+/* See transducer.h. Sources: NeMo modules/rnnt.py and parts/submodules/rnnt_greedy_decoding.py; arXiv 2304.06795
+ * (TDT). Three things keep a step short: the encoder's part of the joint is one product for all frames, the
+ * predictor runs only after a token (a blank changes nothing), and probabilities are computed only for
+ * tokens. Durations are compared by their raw scores: after a softmax over everything they underflow.
+ */
+#include "asr/transducer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "asr/weights.h"
+#include "tensor/backend.h"
+#include "tensor/kernels.h"
+
+#define MAX_LAYERS 4
+
+/* ---- Network ---- */
+
+struct rs_transducer {
+    struct rs_pool *pool;
+    int width, hidden, joint, layers, pieces, outputs, max_symbols;
+    int durations[16], n_durations;
+    const struct rs_tensor *embed;            /* [pieces+1][hidden] */
+    struct rs_linear ih[MAX_LAYERS], hh[MAX_LAYERS];            /* [4·hidden][hidden] */
+    struct rs_linear enc, pred, out;          /* [joint][width], [joint][hidden], [pieces+1+durations][joint] */
+    void (*activate)(const float *x, int n, float *y);
+    struct rs_arena own, chunk, step;
+    float *state;                             /* per layer: c, h [hidden] */
+    float *x, *gates, *more, *said, *z, *logits;
+    const float *heard;                       /* this run's [frames][joint] */
+};
+
+/* The predictor's answer to one more token; NULL is the start: a vector of zeros. */
+static bool predict(struct rs_transducer *t, const int *token)
+{
+    const size_t d = (size_t)t->hidden;
+    const float *x = t->x;
+    if (token)
+        rs_tensor_row(t->embed, *token, t->x);
+    else
+        memset(t->x, 0, d * sizeof *t->x);
+    for (int l = 0; l < t->layers; l++) {
+        float *c = t->state + 2 * d * (size_t)l, *h = c + d;
+        rs_arena_reset(&t->step);
+        if (!rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates) ||
+            !rs_linear_vector(&t->hh[l], t->pool, &t->step, h, t->more))
+            return false;
+        rs_kernels()->add(t->more, 4 * t->hidden, 1, t->gates);
+        rs_lstm_cell(t->gates, t->hidden, c, h);
+        x = h;
+    }
+    rs_arena_reset(&t->step);
+    return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->said);
+}
+
+static float probability(const float *logits, int n, int best, float *scratch)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        scratch[i] = logits[i] - logits[best];
+    rs_kernels()->exp(scratch, n, scratch);
+    for (int i = 0; i < n; i++)
+        sum += scratch[i];
+    return (float)(1 / sum);
+}
+
+static bool best(void *net, int frame, struct rs_step *step)
+{
+    struct rs_transducer *t = net;
+    const float *heard = t->heard + (size_t)frame * (size_t)t->joint;
+    const int tokens = t->pieces + 1;
+    for (int i = 0; i < t->joint; i++)
+        t->z[i] = heard[i] + t->said[i];
+    t->activate(t->z, t->joint, t->z);
+    rs_arena_reset(&t->step);
+    if (!rs_linear_vector(&t->out, t->pool, &t->step, t->z, t->logits))
+        return false;
+    step->token = rs_argmax(t->logits, tokens);
+    if (t->n_durations)
+        step->duration = t->durations[rs_argmax(t->logits + tokens, t->n_durations)];
+    else
+        step->duration = step->token == t->pieces;
+    step->confidence = step->token == t->pieces ? 0 : probability(t->logits, tokens, step->token, t->logits + t->outputs);
+    return true;
+}
+
+static bool take(void *net, int token)
+{
+    return predict(net, &token);
+}
+
+int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
+{
+    struct rs_rows rows;
+    rs_arena_reset(&t->chunk);
+    rs_arena_reset(&t->step);
+    float *heard = rs_arena_alloc(&t->chunk, (size_t)frames * (size_t)t->joint, sizeof *heard);
+    if (!heard || !rs_rows_prepare(&rows, t->enc.backend, t->pool, &t->step, encoded, t->width, frames, t->width))
+        return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+    rs_linear_apply(&t->enc, &rows, t->pool, RS_ACT_NONE, 1, false, heard, t->joint);
+    t->heard = heard;
+    memset(t->state, 0, 2 * sizeof *t->state * (size_t)t->hidden * (size_t)t->layers);
+    if (!predict(t, NULL))
+        return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+    const struct rs_transducer_net net = {best, take, t};
+    return rs_transducer_search(&net, frames, t->pieces, t->max_symbols, out, e);
+}
+
+/* ---- Loading ---- */
+
+static int count_lstm(const struct rs_model *m)
+{
+    char name[64];
+    int n = 0;
+    for (; n <= MAX_LAYERS; n++) {
+        snprintf(name, sizeof name, "decoder.prediction.dec_rnn.lstm.weight_ih_l%d", n);
+        if (!rs_model_find(m, name))
+            break;
+    }
+    return n;
+}
+
+/* PyTorch's names end in _l0, not in .weight. */
+static void load_lstm(struct rs_transducer *t, struct rs_weights *w, struct rs_linear *l, const char *way, int layer)
+{
+    const struct rs_tensor *weight, *bias;
+    char name[80];
+    if (w->rc)
+        return;
+    snprintf(name, sizeof name, "decoder.prediction.dec_rnn.lstm.weight_%s_l%d", way, layer);
+    w->rc = rs_model_need(w->model, &weight, name, 2, (const int64_t[]){4 * t->hidden, t->hidden}, w->e);
+    snprintf(name, sizeof name, "decoder.prediction.dec_rnn.lstm.bias_%s_l%d", way, layer);
+    if (!w->rc)
+        w->rc = rs_model_need(w->model, &bias, name, 1, (const int64_t[]){4 * t->hidden}, w->e);
+    if (!w->rc)
+        w->rc = rs_linear_init(l, w->backend, w->pack, weight, bias, w->e);
+}
+
+static void find_geometry(struct rs_transducer *t, struct rs_weights *w)
+{
+    const struct rs_model_config *c = &w->model->config;
+    const struct rs_tensor *embed = rs_weights_find(w, "decoder.", "prediction.embed.weight");
+    const struct rs_tensor *enc = rs_weights_find(w, "joint.", "enc.weight"), *out = rs_weights_find(w, "joint.", "joint_net.2.weight");
+    if (w->rc)
+        return;
+    t->embed = embed;
+    t->pieces = w->model->n_pieces;
+    t->layers = count_lstm(w->model);
+    t->hidden = embed->ndim == 2 && embed->shape[1] <= 8192 ? (int)embed->shape[1] : 0;
+    t->joint = enc->shape[0] <= 8192 ? (int)enc->shape[0] : 0;
+    t->max_symbols = c->max_symbols > 0 ? c->max_symbols : 10;
+    t->n_durations = c->n_durations;
+    memcpy(t->durations, c->durations, sizeof t->durations);
+    t->outputs = t->pieces + 1 + t->n_durations;
+    bool ok = t->n_durations >= 0 && t->n_durations <= 16;
+    for (int i = 0; i < t->n_durations && ok; i++)
+        ok = t->durations[i] >= 0 && t->durations[i] <= 1000;
+    if (t->layers < 1 || t->layers > MAX_LAYERS || t->hidden < 1 || t->joint < 1 || embed->shape[0] != t->pieces + 1 || !ok ||
+        out->shape[0] != t->outputs)
+        w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the decoder of %s does not fit together (%d pieces, %lld embeddings, %lld outputs, "
+                        "%d durations): fetch the model again", w->model->path, t->pieces, (long long)embed->shape[0],
+                        (long long)out->shape[0], t->n_durations);
+}
+
+static void choose_activation(struct rs_transducer *t, struct rs_weights *w)
+{
+    const char *name = w->model->config.activation;
+    if (*name == '\0' || strcmp(name, "relu") == 0)
+        t->activate = rs_kernels()->relu;
+    else if (strcmp(name, "tanh") == 0)
+        t->activate = rs_kernels()->tanh;
+    else if (strcmp(name, "sigmoid") == 0)
+        t->activate = rs_kernels()->sigmoid;
+    else if (!w->rc)
+        w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s joins encoder and predictor by \"%s\"; relu, tanh and sigmoid are known",
+                        w->model->path, name);
+}
+
+static void get_room(struct rs_transducer *t, struct rs_weights *w)
+{
+    const size_t d = (size_t)t->hidden;
+    t->state = rs_weights_room(w, 2 * d * (size_t)t->layers);
+    t->x = rs_weights_room(w, d);
+    t->gates = rs_weights_room(w, 4 * d);
+    t->more = rs_weights_room(w, 4 * d);
+    t->said = rs_weights_room(w, (size_t)t->joint);
+    t->z = rs_weights_room(w, (size_t)t->joint);
+    t->logits = rs_weights_room(w, 2 * (size_t)t->outputs);
+}
+
+int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
+                       struct rs_pool *pool, int width, struct rs_err *e)
+{
+    *out = NULL;
+    struct rs_transducer *t = rs_zeroed(1, sizeof *t);
+    if (!t)
+        return rs_fail(e, RS_E_NOMEM, "no memory for the decoder of %s", m->name);
+    struct rs_weights w = {.model = m, .backend = b, .pack = pack, .own = &t->own, .e = e};
+    t->pool = pool;
+    t->width = width;
+    find_geometry(t, &w);
+    for (int i = 0; i < t->layers && !w.rc; i++) {
+        load_lstm(t, &w, &t->ih[i], "ih", i);
+        load_lstm(t, &w, &t->hh[i], "hh", i);
+    }
+    rs_weights_linear(&w, &t->enc, "joint.", "enc", t->joint, width);
+    rs_weights_linear(&w, &t->pred, "joint.", "pred", t->joint, t->hidden);
+    rs_weights_linear(&w, &t->out, "joint.", "joint_net.2", t->outputs, t->joint);
+    choose_activation(t, &w);
+    get_room(t, &w);
+    if (w.rc) {
+        rs_transducer_close(t);
+        return w.rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void rs_transducer_close(struct rs_transducer *t)
+{
+    if (!t)
+        return;
+    for (int i = 0; i < MAX_LAYERS; i++) {
+        rs_linear_free(&t->ih[i]);
+        rs_linear_free(&t->hh[i]);
+    }
+    rs_linear_free(&t->enc);
+    rs_linear_free(&t->pred);
+    rs_linear_free(&t->out);
+    rs_arena_free(&t->own);
+    rs_arena_free(&t->chunk);
+    rs_arena_free(&t->step);
+    free(t);
+}
+
+bool rs_transducer_has_durations(const struct rs_transducer *t)
+{
+    return t->n_durations > 0;
+}
