@@ -30,12 +30,6 @@ struct rs_asr {
     double frame_s;                           /* seconds in an encoder frame */
 };
 
-void rs_transcript_free(struct rs_transcript *t)
-{
-    free(t->tokens);
-    *t = (struct rs_transcript){0};
-}
-
 /* ---- Opening ---- */
 
 static int open_features(struct rs_asr *a, int mels, struct rs_err *e)

@@ -2,6 +2,7 @@
 #include "asr/greedy.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 
@@ -10,6 +11,12 @@ struct rs_token *rs_transcript_push(struct rs_transcript *out)
     if (!rs_grow((void **)&out->tokens, &out->cap, out->count + 1, sizeof *out->tokens))
         return NULL;
     return &out->tokens[out->count++];
+}
+
+void rs_transcript_free(struct rs_transcript *t)
+{
+    free(t->tokens);
+    *t = (struct rs_transcript){0};
 }
 
 int rs_transducer_search(const struct rs_transducer_net *net, int frames, int blank, int max_symbols,
