@@ -52,7 +52,7 @@ def example(rng, pool, bank):
     x, y = np.zeros(n, np.float32), np.zeros(HOPS, np.int8)
     at = 0 if rng.random() < 0.5 else rng.integers(0, 60)
     crowd = rng.random()
-    while at < HOPS and crowd > 0.2:
+    while at < HOPS and crowd > 0.3:
         s, l = pool[rng.integers(len(pool))]
         a = rng.integers(0, len(l)) if rng.random() < 0.6 else 0
         m = min(HOPS - at, len(l) - a, rng.integers(10, HOPS))
