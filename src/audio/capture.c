@@ -35,13 +35,13 @@ enum {
     POLL_MS = 100,
     TICK_MS = 250, STALLED_TICKS = 8, GONE_TICKS = 20,      /* 2 s and 5 s without a sample */
     STUCK_TICKS = 2,                  /* 0.5 s after a stop's tail for the thread to finish */
-    MARKS = 256, MAX_POLL_FDS = 16,
+    MARKS = 1024, MAX_POLL_FDS = 16,
     TRIES = 3, RETRY_MS = 50,         /* an EIO may pass */
     RESUME_TRIES = 20, RESUME_MS = 100,
 };
 
 enum mark_kind { MARK_OVERRUN, MARK_FULL, MARK_SUSPENDED, MARK_END, MARK_GONE };
-struct mark { uint64_t frame; double ms; int64_t at_ns; enum mark_kind kind; int error; };
+struct mark { uint64_t frame; double ms; int64_t at_ns; enum mark_kind kind; int error, count; };
 
 /* What thread and reader share; freed by whoever lets go last, because a stuck thread is left behind. */
 struct shared {
@@ -135,11 +135,12 @@ static bool put_mark(struct shared *sh, struct mark m)
 static void mark(struct shared *sh, enum mark_kind kind, double ms, int error)
 {
     struct mark m = {.frame = atomic_load_explicit(&sh->ring.written, memory_order_relaxed), .ms = ms,
-                     .at_ns = rs_now_ns(), .kind = kind, .error = error};
+                     .at_ns = rs_now_ns(), .kind = kind, .error = error, .count = 1};
     if (sh->has_pending && put_mark(sh, sh->pending))
         sh->has_pending = false;
     if (sh->has_pending) {
         sh->pending.ms += ms;
+        sh->pending.count++;
         if (kind >= MARK_END)
             sh->pending.kind = kind, sh->pending.error = error;
     } else if (!put_mark(sh, m)) {
@@ -295,7 +296,7 @@ static void capture_loop(struct shared *sh)
             wait_for_frames(sh, &idle);
     }
     /* What the device still holds belongs to the recording; a buffer's length is the most there can be. */
-    for (snd_pcm_uframes_t drained = 0; !rc && drained < 2 * sh->pcm.buffer;) {
+    for (snd_pcm_uframes_t drained = 0; !rc && drained < sh->pcm.buffer;) {
         const snd_pcm_sframes_t n = read_some(sh);
         if (n <= 0)
             break;
@@ -339,7 +340,6 @@ static int open_in_thread(struct shared *sh, struct rs_err *e)
 {
     char wanted[256];
     snprintf(wanted, sizeof wanted, "%s", sh->name);
-    rs_pcm_quiet();
     int rc = rs_device_resolve(wanted, sh->name, sizeof sh->name, e);
     if (!rc)
         rc = open_default_or(sh, e);
@@ -380,7 +380,7 @@ static void handle_mark(struct capture *c, const struct mark *m)
     case MARK_OVERRUN:
     case MARK_FULL:
         c->owed += frames_of(c, m->ms);
-        c->loss.overruns++;
+        c->loss.overruns += m->count;
         c->loss.lost_ms += m->ms;
         rs_source_tell(s, RS_NOTE_OVERRUN, at, m->ms, m->at_ns, m->kind == MARK_FULL
                        ? "%.0f ms of sound were lost because transcription did not take them for half a minute."
@@ -610,6 +610,7 @@ int rs_source_microphone(struct rs_source **out, const char *device, struct rs_e
     if (!c)
         return rs_fail(e, RS_E_NOMEM, "Not enough memory to record.");
     c->s.ops = &capture_ops;
+    rs_pcm_quiet();
     c->s.fd = c->timer = -1;
     c->sh = shared_new(device);
     int rc = c->sh && !make_fds(c) ? 0 : rs_fail(e, RS_E_IO, "No memory or descriptor is left to record.");

@@ -56,7 +56,8 @@ static bool is_noise(const char *name)
     return false;
 }
 
-static void list_alsa(struct list *l)
+/* server: a sound server answers; without one its PCMs lead nowhere */
+static void list_alsa(struct list *l, bool server)
 {
     void **hints = NULL;
     if (snd_device_name_hint(-1, "pcm", &hints) < 0)
@@ -64,7 +65,8 @@ static void list_alsa(struct list *l)
     for (void **h = hints; *h && !l->failed; h++) {
         char *name = snd_device_name_get_hint(*h, "NAME"), *text = snd_device_name_get_hint(*h, "DESC");
         char *direction = snd_device_name_get_hint(*h, "IOID");
-        if (name && (!direction || strcmp(direction, "Input") == 0) && !is_noise(name) && !known(l, name))
+        if (name && (!direction || strcmp(direction, "Input") == 0) && !is_noise(name) && !known(l, name) &&
+            (server || strcmp(name, "pulse") != 0))
             add(l, name, text ? text : name, strcmp(name, "default") == 0, false);
         free(name);
         free(text);
@@ -90,9 +92,10 @@ int rs_devices_list(struct rs_device **out, size_t *count, struct rs_err *e)
     snd_config_update();
     if (defined("default"))
         add(&l, "default", "What programs use when nothing else is said", true, false);
-    list_alsa(&l);
+    const size_t before = l.count;
     if (defined("pulse"))
         rs_pulse_sources(on_pulse, &l);
+    list_alsa(&l, l.count > before);
     *out = l.d;
     *count = l.count;
     if (l.failed) {
@@ -113,7 +116,7 @@ void rs_devices_free(struct rs_device *d, size_t count)
     free(d);
 }
 
-void rs_device_names(char *buf, size_t size)
+void rs_device_names(char *buf, size_t size, const char *failed)
 {
     struct rs_device *d;
     size_t count, used = 0;
@@ -121,7 +124,9 @@ void rs_device_names(char *buf, size_t size)
     if (rs_devices_list(&d, &count, NULL))
         return;
     for (size_t i = 0; i < count; i++) {
-        const int n = snprintf(buf + used, size - used, "%s%s", i ? ", " : "", d[i].name);
+        if (strcmp(d[i].name, failed) == 0)
+            continue;
+        const int n = snprintf(buf + used, size - used, "%s%s", used ? ", " : "", d[i].name);
         if (n < 0 || (size_t)n >= size - used) {
             snprintf(buf + (used < size - 4 ? used : size - 4), 4, "...");
             break;
@@ -193,7 +198,7 @@ int rs_device_resolve(const char *wanted, char *name, size_t size, struct rs_err
         rc = several(wanted, d, count, e);
     } else {
         char there[300];
-        rs_device_names(there, sizeof there);
+        rs_device_names(there, sizeof there, wanted);
         rc = rs_fail(e, RS_E_DEVICE_NOT_FOUND, "There is no microphone '%.60s'. There is: %s. Choose with --device NAME; "
                      "'rec-stt devices' tells more.", wanted, there);
     }

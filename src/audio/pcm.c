@@ -12,10 +12,12 @@
 #include "audio/pcm.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -26,7 +28,30 @@ static void silent_handler(const char *file, int line, const char *function, int
     (void)file, (void)line, (void)function, (void)err, (void)fmt;
 }
 
-void rs_pcm_quiet(void) { snd_lib_error_set_handler(silent_handler); }
+/* Plugins also write to stderr themselves, from threads of their own. In this program only the main thread
+ * has something to say there (nothing below src/cmd prints), so the others are not heard. */
+static ssize_t main_thread_only(void *cookie, const char *text, size_t size)
+{
+    (void)cookie;
+    return gettid() == getpid() ? write(STDERR_FILENO, text, size) : (ssize_t)size;
+}
+
+static void quiet_once(void)
+{
+    snd_lib_error_set_handler(silent_handler);
+    FILE *filtered = fopencookie(NULL, "w", (cookie_io_functions_t){.write = main_thread_only});
+    if (!filtered)
+        return;
+    setvbuf(filtered, NULL, _IONBF, 0);
+    fflush(stderr);
+    stderr = filtered;
+}
+
+void rs_pcm_quiet(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, quiet_once);
+}
 
 static int open_failed(const char *name, int code, struct rs_err *e)
 {
@@ -37,7 +62,7 @@ static int open_failed(const char *name, int code, struct rs_err *e)
     if (code == -EACCES || code == -EPERM)
         return rs_fail(e, RS_E_DEVICE_PERMISSION, "The microphone '%.100s' may not be opened by this user; "
                        "'sudo usermod -aG audio $USER' and a new login usually help.", name);
-    rs_device_names(there, sizeof there);
+    rs_device_names(there, sizeof there, name);
     if (code == -ECONNREFUSED)
         return rs_fail(e, RS_E_DEVICE_NOT_FOUND, "The microphone '%.60s' needs a sound server, and none answers. There is: %s. "
                        "Choose with --device NAME.", name, there);
@@ -113,7 +138,7 @@ int rs_pcm_open(struct rs_pcm *p, const char *name, struct rs_err *e)
     }
     if ((rc = negotiate(p)) < 0 || (rc = snd_pcm_prepare(p->handle)) < 0 || (rc = snd_pcm_start(p->handle)) < 0) {
         rs_pcm_close(p);
-        if (rc == -ENODEV || rc == -ENOENT || rc == -EBUSY)
+        if (rc == -ENODEV || rc == -ENOENT || rc == -EBUSY || rc == -EIO)
             return open_failed(name, rc, e);
         return rs_fail(e, RS_E_DEVICE_REFUSED, "The microphone '%.100s' takes none of the formats that can be read here (%s); try "
                        "'plughw:' in place of 'hw:', or --device default.", name, snd_strerror(rc));

@@ -26,13 +26,14 @@ void rs_pcm_describe(const struct rs_pcm *p, const char *name, struct rs_source_
 /* Interleaved frames as the device gives them → floats in [-1, 1). */
 void rs_pcm_to_float(snd_pcm_format_t format, const void *from, float *to, size_t samples);
 
-/* libasound's own messages go nowhere; ours name the device. Once per process. */
+/* libasound's and its plugins' own messages go nowhere; ours name the device. Called by the main thread
+ * before any other thread begins; again is harmless. */
 void rs_pcm_quiet(void);
 
 /* devices.c: the PCM name that a person's word for a device stands for. */
 int rs_device_resolve(const char *wanted, char *name, size_t size, struct rs_err *e);
 
-/* devices.c: "a, b and c" of the devices that exist, for error sentences. */
-void rs_device_names(char *buf, size_t size);
+/* devices.c: "a, b, c" of the devices that exist but for `failed`, for error sentences. */
+void rs_device_names(char *buf, size_t size, const char *failed);
 
 #endif

@@ -29,11 +29,11 @@ static int fail(const struct rs_err *e)
     return rs_exit_status(e->code);
 }
 
-static int run(struct rs_source *s, double seconds, int tail_ms, int sleep_ms)
+static int run(struct rs_source *s, int64_t begin, double seconds, int tail_ms, int sleep_ms)
 {
     static float block[16000];
     struct rs_err e = {0};
-    const int64_t end = rs_now_ns() + (int64_t)(seconds * 1e9);
+    const int64_t end = begin + (int64_t)(seconds * 1e9);
     bool stopped = false, told = false;
     for (;;) {
         struct pollfd p = {.fd = rs_source_fd(s), .events = POLLIN};
@@ -86,6 +86,7 @@ int main(int argc, char **argv)
         case 'w': sleep_ms = atoi(optarg); break;
         default: return 2;
         }
+    const int64_t begin = rs_now_ns();
     struct rs_source *s;
     struct rs_err e = {0};
     if (file ? rs_source_file(&s, file, raw.encoding ? &raw : NULL, paced, &e) : rs_source_microphone(&s, device, &e))
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
     const struct rs_source_info *f = rs_source_facts(s);
     fprintf(stderr, "open '%s' %s rate %d channels %d period %.1f buffer %.1f frames %lld after %.1f\n", f->device, f->format, f->rate,
             f->channels, f->period_ms, f->buffer_ms, (long long)f->frames, rs_ms(rs_now_ns() - rs_process_start_ns()));
-    const int status = run(s, seconds, tail_ms, sleep_ms);
+    const int status = run(s, begin, seconds, tail_ms, sleep_ms);
     struct rs_loss loss;
     struct rusage u;
     rs_source_account(s, &loss);
