@@ -1,0 +1,25 @@
+/* Between model.c and the containers: how a container fills a struct rs_model. */
+#ifndef RS_CONTAINER_H
+#define RS_CONTAINER_H
+
+#include "base/mem.h"
+#include "model/model.h"
+
+struct rs_model_impl {
+    const uint8_t *data;      /* the whole file */
+    size_t size;
+    bool mapped;              /* data is ours to unmap */
+    struct rs_arena strings;
+    size_t tensor_cap;
+};
+
+/* Appends a tensor; its data must lie in the file. The name is copied. */
+int rs_model_add(struct rs_model *m, const struct rs_tensor *t, const char *name, size_t name_len, struct rs_err *e);
+
+/* A NUL-terminated copy that lives as long as the model; NULL when memory ends. */
+char *rs_model_string(struct rs_model *m, const char *s, size_t len);
+
+/* m->impl holds the file; fills the rest. */
+int rs_gguf_read(struct rs_model *m, struct rs_err *e);
+
+#endif

@@ -1,0 +1,215 @@
+/* See model.h: finding the file, mapping it, handing it to its container's reader, and looking up tensors. */
+#include "model/model.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/guard.h"
+#include "base/paths.h"
+#include "model/container.h"
+
+char *rs_model_string(struct rs_model *m, const char *s, size_t len)
+{
+    char *to = rs_arena_alloc(&((struct rs_model_impl *)m->impl)->strings, len + 1, 1);
+    if (to) {
+        memcpy(to, s, len);
+        to[len] = '\0';
+    }
+    return to;
+}
+
+int rs_model_add(struct rs_model *m, const struct rs_tensor *t, const char *name, size_t name_len, struct rs_err *e)
+{
+    struct rs_model_impl *impl = m->impl;
+    char *own = rs_model_string(m, name, name_len);
+    if (!own || !rs_grow((void **)&m->tensors, &impl->tensor_cap, m->n_tensors + 1, sizeof *m->tensors))
+        return rs_fail(e, RS_E_NOMEM, "no memory for the tensors of %s", m->path);
+    m->tensors[m->n_tensors] = *t;
+    m->tensors[m->n_tensors++].name = own;
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct rs_tensor *)a)->name, ((const struct rs_tensor *)b)->name);
+}
+
+const struct rs_tensor *rs_model_find(const struct rs_model *m, const char *name)
+{
+    const struct rs_tensor key = {.name = name};
+    return m->n_tensors ? bsearch(&key, m->tensors, m->n_tensors, sizeof *m->tensors, by_name) : NULL;
+}
+
+static void shape_words(char *to, size_t size, int ndim, const int64_t *shape)
+{
+    size_t at = 0;
+    for (int i = 0; i < ndim && at < size; i++)
+        at += (size_t)snprintf(to + at, size - at, shape[i] < 0 ? "%sany" : "%s%lld", i ? "x" : "", (long long)shape[i]);
+}
+
+int rs_model_need(const struct rs_model *m, const struct rs_tensor **out, const char *name, int ndim, const int64_t *shape,
+                  struct rs_err *e)
+{
+    const struct rs_tensor *t = rs_model_find(m, name);
+    *out = NULL;
+    if (!t)
+        return rs_fail(e, RS_E_MODEL_BAD, "the model %s lacks the tensor %s: it is damaged or of another kind", m->path, name);
+    int has = t->ndim, want = ndim;
+    while (has > 1 && t->shape[has - 1] == 1)
+        has--;
+    while (want > 1 && shape[want - 1] == 1)
+        want--;
+    bool same = has == want || (has < want && has >= 1);
+    for (int i = 0; i < (has > want ? has : want) && same; i++) {
+        const int64_t a = i < has ? t->shape[i] : 1, b = i < want ? shape[i] : 1;
+        same = b < 0 || a == b;
+    }
+    if (!same) {
+        char is[64] = "", wanted[64] = "";
+        shape_words(is, sizeof is, t->ndim, t->shape);
+        shape_words(wanted, sizeof wanted, ndim, shape);
+        return rs_fail(e, RS_E_MODEL_BAD, "the tensor %s of %s is %s where %s is needed: it is damaged or of another kind", name, m->path,
+                       is, wanted);
+    }
+    *out = t;
+    return 0;
+}
+
+/* ---- Opening ---- */
+
+void rs_model_close(struct rs_model *m)
+{
+    if (!m)
+        return;
+    struct rs_model_impl *impl = m->impl;
+    if (impl && impl->mapped) {
+        rs_guard_remove(impl->data);
+        munmap((void *)impl->data, impl->size);
+    }
+    if (impl)
+        rs_arena_free(&impl->strings);
+    free(impl);
+    free(m->tensors);
+    free(m);
+}
+
+static struct rs_model *fresh(const char *path, struct rs_err *e)
+{
+    struct rs_model *m = rs_zeroed(1, sizeof *m);
+    if (m)
+        m->impl = rs_zeroed(1, sizeof(struct rs_model_impl));
+    if (!m || !m->impl) {
+        free(m);
+        rs_fail(e, RS_E_NOMEM, "no memory to open %s", path);
+        return NULL;
+    }
+    snprintf(m->path, sizeof m->path, "%s", path);
+    const char *base = strrchr(path, '/');
+    snprintf(m->name, sizeof m->name, "%.120s", base ? base + 1 : path);
+    return m;
+}
+
+/* FNV-1a over the file's first bytes, mixed with what stat says. */
+static uint64_t identify(const struct rs_model_impl *impl, const struct stat *st)
+{
+    uint64_t h = 14695981039346656037u;
+    const size_t n = impl->size < 65536 ? impl->size : 65536;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ impl->data[i]) * 1099511628211u;
+    const uint64_t facts[] = {impl->size, st ? (uint64_t)st->st_mtim.tv_sec : 0, st ? (uint64_t)st->st_mtim.tv_nsec : 0, st ? st->st_ino : 0};
+    for (int i = 0; i < 4; i++)
+        h = (h ^ facts[i]) * 1099511628211u;
+    return h;
+}
+
+static int read_container(struct rs_model *m, struct rs_err *e)
+{
+    const struct rs_model_impl *impl = m->impl;
+    int rc;
+    if (impl->size >= 4 && memcmp(impl->data, "GGUF", 4) == 0)
+        rc = rs_gguf_read(m, e);
+    else
+        rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF)", m->path);
+    if (rc)
+        return rc;
+    if (m->n_tensors)
+        qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_name);
+    for (size_t i = 1; i < m->n_tensors; i++)
+        if (strcmp(m->tensors[i - 1].name, m->tensors[i].name) == 0)
+            return rs_fail(e, RS_E_MODEL_BAD, "%s has two tensors called %s: it is damaged", m->path, m->tensors[i].name);
+    return 0;
+}
+
+static int finish(struct rs_model **out, struct rs_model *m, const struct stat *st, struct rs_err *e)
+{
+    const int rc = read_container(m, e);
+    if (rc) {
+        rs_model_close(m);
+        return rc;
+    }
+    m->identity = identify(m->impl, st);
+    *out = m;
+    return 0;
+}
+
+int rs_model_open_memory(struct rs_model **out, const void *data, size_t size, const char *name, struct rs_err *e)
+{
+    *out = NULL;
+    struct rs_model *m = fresh(name, e);
+    if (!m)
+        return -RS_E_NOMEM;
+    struct rs_model_impl *impl = m->impl;
+    impl->data = data;
+    impl->size = size;
+    return finish(out, m, NULL, e);
+}
+
+static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
+{
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return rs_fail(e, errno == ENOENT ? RS_E_MODEL_MISSING : RS_E_IO, "the model %s cannot be opened: %s", path, strerror(errno));
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 4) {
+        close(fd);
+        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file", path);
+    }
+    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    const int why = errno;
+    close(fd);
+    if (data == MAP_FAILED)
+        return rs_fail(e, RS_E_IO, "the model %s cannot be mapped: %s", path, strerror(why));
+    struct rs_model *m = fresh(path, e);
+    if (!m) {
+        munmap(data, (size_t)st.st_size);
+        return -RS_E_NOMEM;
+    }
+    struct rs_model_impl *impl = m->impl;
+    *impl = (struct rs_model_impl){.data = data, .size = (size_t)st.st_size, .mapped = true};
+    rs_guard_add(data, impl->size);
+    return finish(out, m, &st, e);
+}
+
+int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err *e)
+{
+    const char *name = name_or_path ? name_or_path : "default";
+    char folder[900], path[1024], leaf[256];
+    *out = NULL;
+    if (strchr(name, '/') || access(name, R_OK) == 0)
+        return open_path(out, name, e);
+    if (snprintf(leaf, sizeof leaf, "models/%s", name) >= (int)sizeof leaf)
+        return rs_fail(e, RS_E_MODEL_MISSING, "there is no model of that name: %.80s…", name);
+    const int rc = rs_path_data(folder, sizeof folder, leaf, e);
+    if (rc)
+        return rc;
+    snprintf(path, sizeof path, "%s.gguf", folder);
+    if (access(path, R_OK) == 0)
+        return open_path(out, path, e);
+    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%s\" (looked for %s): give --model FILE, or `rec-stt pull NAME`", name, path);
+}
