@@ -6,6 +6,11 @@
  * befalls the stream is put as a `mark` at an exact frame of the ring, and the reader's thread handles
  * it when it gets there: silence in place of lost frames, notes, the end.
  *
+ * Sound servers lose frames without a word when their client sleeps for too long: they drop them, or put
+ * zeros in their place. So after each pause between two reads the frames that came are held against the
+ * clock (what is missing counts as an overrun), and zeros that follow real sound in what had piled up
+ * count as lost too.
+ *
  * Trust is in the flow of samples, not in error codes: plugins may hide a lost device behind EAGAIN or
  * simply go quiet. The watchdog lives in the reader and counts ticks of a timer, not seconds, so that a
  * stopped process or a sleeping machine does not look like a dead microphone.
@@ -38,9 +43,12 @@ enum {
     MARKS = 1024, MAX_POLL_FDS = 16,
     TRIES = 3, RETRY_MS = 50,         /* an EIO may pass */
     RESUME_TRIES = 20, RESUME_MS = 100,
+    PAUSE_MS = 200,                   /* between two reads: look what was lost */
+    SETTLE_MS = 400,                  /* how long a server may take to hand over what piled up */
+    JITTER_MS = 60, ZEROS_MS = 20,    /* less than this is no loss */
 };
 
-enum mark_kind { MARK_OVERRUN, MARK_FULL, MARK_SUSPENDED, MARK_END, MARK_GONE };
+enum mark_kind { MARK_OVERRUN, MARK_FULL, MARK_PAUSE, MARK_SUSPENDED, MARK_END, MARK_GONE };
 struct mark { uint64_t frame; double ms; int64_t at_ns; enum mark_kind kind; int error, count; };
 
 /* What thread and reader share; freed by whoever lets go last, because a stuck thread is left behind. */
@@ -64,6 +72,8 @@ struct shared {
     uint64_t full_frames;             /* lost because the ring was full, not yet told */
     struct mark pending;              /* waits for room among the marks */
     bool has_pending;
+    int64_t pause_from_ns, pause_until_ns;   /* a pause that is being looked at; 0: none */
+    uint64_t pause_frames;            /* frames since it began */
     void *scratch;
 };
 
@@ -75,6 +85,7 @@ struct capture {
     int timer;
     float *block;
     uint64_t owed;                    /* frames of silence still to put in */
+    int64_t pile_end, pile_zeros;     /* sound that piled up in a pause ends at that frame; zeros before it; -1: none */
     uint64_t seen;                    /* frames at the last tick */
     int ticks, end_error;             /* ticks without a new frame */
     int64_t stop_at_ns, tail_begin_ns;
@@ -175,6 +186,26 @@ static void look_for_sound(struct shared *sh, const void *frames, size_t n)
     atomic_store(&sh->first_sound_ns, rs_now_ns());
 }
 
+/* n frames came: was there a pause before them, and is it time to settle the account of the last one? */
+static void note_pause(struct shared *sh, uint64_t n)
+{
+    const int64_t now = rs_now_ns(), last = atomic_exchange(&sh->last_frames_ns, now);
+    const bool began = atomic_load_explicit(&sh->ring.written, memory_order_relaxed) > 0;
+    if (!sh->pause_from_ns && began && now - last > PAUSE_MS * 1000000ll) {
+        sh->pause_from_ns = last;
+        sh->pause_until_ns = now + SETTLE_MS * 1000000ll;
+        sh->pause_frames = 0;
+        mark(sh, MARK_PAUSE, rs_ms(now - last), 0);
+    }
+    sh->pause_frames += n;
+    if (!sh->pause_from_ns || now < sh->pause_until_ns)
+        return;
+    const double missing = rs_ms(now - sh->pause_from_ns) - 1e3 * (double)sh->pause_frames / sh->pcm.rate;
+    sh->pause_from_ns = 0;
+    if (missing > JITTER_MS)
+        mark(sh, MARK_OVERRUN, missing, 0);
+}
+
 /* Reads what the device has. >0: frames, 0: nothing there, negative: an error code. */
 static snd_pcm_sframes_t read_some(struct shared *sh)
 {
@@ -184,7 +215,7 @@ static snd_pcm_sframes_t read_some(struct shared *sh)
     const snd_pcm_sframes_t n = snd_pcm_readi(sh->pcm.handle, to ? to : sh->scratch, want);
     if (n <= 0)
         return n == -EAGAIN || n == -EINTR ? 0 : n;
-    atomic_store(&sh->last_frames_ns, rs_now_ns());
+    note_pause(sh, (uint64_t)n);
     if (!to) {
         sh->full_frames += (uint64_t)n;
         return n;
@@ -209,6 +240,7 @@ static int restart(struct shared *sh, enum mark_kind kind)
         return rc;
     const int64_t now = rs_now_ns(), last = atomic_exchange(&sh->last_frames_ns, now);
     const int64_t asleep = time_asleep() - sh->slept_ns;
+    sh->pause_from_ns = 0;            /* this stretch is accounted for here */
     if (kind == MARK_SUSPENDED) {
         sh->slept_ns += asleep;
         mark(sh, kind, rs_ms(asleep > 0 ? asleep : 0) + rs_ms(now - last), 0);
@@ -229,6 +261,7 @@ static int resume(struct shared *sh)
     if (rc == 0 && snd_pcm_state(sh->pcm.handle) == SND_PCM_STATE_RUNNING) {
         const int64_t now = rs_now_ns(), last = atomic_exchange(&sh->last_frames_ns, now), asleep = time_asleep() - sh->slept_ns;
         sh->slept_ns += asleep;
+        sh->pause_from_ns = 0;
         mark(sh, MARK_SUSPENDED, rs_ms(asleep > 0 ? asleep : 0) + rs_ms(now - last), 0);
         return 0;
     }
@@ -386,6 +419,12 @@ static void handle_mark(struct capture *c, const struct mark *m)
                        ? "%.0f ms of sound were lost because transcription did not take them for half a minute."
                        : "%.0f ms of sound were lost: the computer was too busy to take them from the device.", m->ms);
         break;
+    case MARK_PAUSE:
+        if (rs_mix_facts(s->mix)->zero_run == 0 && c->pile_end < 0) {
+            c->pile_end = at + (int64_t)frames_of(c, m->ms);
+            c->pile_zeros = rs_mix_facts(s->mix)->zeros;
+        }
+        break;
     case MARK_SUSPENDED:
         rs_source_tell(s, RS_NOTE_SUSPENDED, at, m->ms, m->at_ns, "The recording was suspended for %.0f ms.", m->ms);
         break;
@@ -400,6 +439,22 @@ static void handle_mark(struct capture *c, const struct mark *m)
         if (c->loss.tail_ms < 0)
             c->loss.tail_ms = 0;
     }
+}
+
+/* The end of what had piled up in a pause: zeros in it stand for sound that the server threw away. */
+static void settle_pile(struct capture *c)
+{
+    const struct rs_mix_facts *f = rs_mix_facts(c->s.mix);
+    if (c->pile_end < 0 || f->frames < c->pile_end)
+        return;
+    const double ms = rs_source_ms(&c->s, f->zeros - c->pile_zeros);
+    c->pile_end = -1;
+    if (ms < ZEROS_MS)
+        return;
+    c->loss.overruns++;
+    c->loss.lost_ms += ms;
+    rs_source_tell(&c->s, RS_NOTE_OVERRUN, f->frames, ms, rs_now_ns(),
+                   "%.0f ms of sound were lost: the sound server did not keep them while the recorder was stopped.", ms);
 }
 
 /* Moves one piece from the ring into the mixer; *idle says that there was nothing to move. */
@@ -426,6 +481,7 @@ static int feed(struct capture *c, bool *idle, struct rs_err *e)
         rs_ring_take(&sh->ring, n);
         c->loss.captured_frames += (int64_t)n;
         const int rc = rs_mix_push(c->s.mix, c->block, n, e);
+        settle_pile(c);
         rs_source_observe(&c->s, c->s.sound_seen ? rs_now_ns() : atomic_load(&sh->first_sound_ns));
         return rc;
     }
@@ -612,6 +668,7 @@ int rs_source_microphone(struct rs_source **out, const char *device, struct rs_e
     c->s.ops = &capture_ops;
     rs_pcm_quiet();
     c->s.fd = c->timer = -1;
+    c->pile_end = -1;
     c->sh = shared_new(device);
     int rc = c->sh && !make_fds(c) ? 0 : rs_fail(e, RS_E_IO, "No memory or descriptor is left to record.");
     if (!rc)

@@ -199,6 +199,7 @@ int rs_mix_push(struct rs_mix *m, const float *frames, size_t n, struct rs_err *
         if (sound && m->facts.first_sound < 0)
             m->facts.first_sound = m->facts.frames;
         m->facts.zero_run = sound ? 0 : m->facts.zero_run + 1;
+        m->facts.zeros += !sound;
         m->facts.frames++;
         if (++m->filled == m->block) {
             const int rc = finish_block(m, false, e);
