@@ -59,8 +59,6 @@ $(BUILD)/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
 $(BUILD)/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 $(BUILD)/%_vnni.o: ISA = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(BUILD)/%_amx.o: ISA = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16 -mfma -mf16c
-# The loops on vector types want unrolling and inlining of their own.
-$(BUILD)/tensor/%.o: CFLAGS += -O3
 $(BUILD)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod
 $(BUILD)/%_i8mm.o: ISA = -march=armv8.2-a+dotprod+i8mm
 

@@ -69,8 +69,7 @@ void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_p
                    ptrdiff_t);
 bool rs_int8_vector(const struct rs_linear *, struct rs_pool *, struct rs_arena *, const float *, float *);
 
-extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_f32_avx2, rs_f32_avx512, rs_int8_portable,
-    rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm;
+extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable, rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm;
 
 /* Decodes row `row` of a checked 2-D tensor to f32. */
 void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out);

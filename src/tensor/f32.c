@@ -1,31 +1,21 @@
 /* Linear layers in f32: the reference, and the fallback where a CPU has no int8 dot product. Weights stay
  * in the mapped file when they are stored as f32, else they are decoded once.
  *
- * OpenBLAS is linked in its serial build: the pool gives each thread a range of outputs.
+ * OpenBLAS is linked in its serial build: the pool gives each thread a range of outputs. Built with
+ * RS_NO_OPENBLAS (cross-compiled tests), that backend is not there.
  */
+#ifndef RS_NO_OPENBLAS
 #include <cblas.h>
 #include <pthread.h>
+#endif
 #include <stdint.h>
 #include <string.h>
 
 #include "tensor/backend.h"
-#include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
 static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
-#if defined __x86_64__
-static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
-static bool has_avx512(void) { return rs_cpu_has(RS_CPU_AVX512); }
-static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
-static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
-#endif
-
-static const struct rs_kernels *best(void)
-{
-    rs_kernels_use(NULL);
-    return rs_kernels();
-}
 
 static int init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack *pack, const struct rs_tensor *weight,
                 const struct rs_tensor *bias, struct rs_err *e)
@@ -126,6 +116,7 @@ static bool vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_ar
     return true;
 }
 
+#ifndef RS_NO_OPENBLAS
 /* The serial build keeps its work buffers without a lock: two calls at once may share one, and then give
  * wrong numbers now and then. */
 static pthread_mutex_t openblas_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -140,6 +131,7 @@ static void product_openblas(const float *x, ptrdiff_t xs, int m, const float *w
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, alpha, x, (int)xs, w, k, add, y, (int)ys);
     pthread_mutex_unlock(&openblas_lock);
 }
+#endif
 
 /* Rows in blocks that stay in the second cache while all weights pass by once. */
 static void product_dots(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,
@@ -166,9 +158,12 @@ static void product_dots(const float *x, ptrdiff_t xs, int m, const float *w, in
         .name = words, .usable = can, .kernels = table, .init = init, .prepare = prepare, .apply = apply, \
         .vector = vector, .product = (void (*)(void))f, \
     }
+#ifndef RS_NO_OPENBLAS
+static const struct rs_kernels *best(void)
+{
+    rs_kernels_use(NULL);
+    return rs_kernels();
+}
 BACKEND(rs_f32_openblas, "f32-openblas", always, best, product_openblas);
-BACKEND(rs_f32_portable, "f32-portable", always, portable, product_dots);
-#if defined __x86_64__
-BACKEND(rs_f32_avx2, "f32-avx2", has_avx2, avx2, product_dots);
-BACKEND(rs_f32_avx512, "f32-avx512", has_avx512, avx512, product_dots);
 #endif
+BACKEND(rs_f32_portable, "f32-portable", always, portable, product_dots);

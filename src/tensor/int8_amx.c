@@ -22,36 +22,24 @@ static void configure(void)
     _tile_loadconfig(config);
 }
 
-struct ahead { const char *at, *end; ptrdiff_t step; };
-
-static inline void fetch(struct ahead *p, ptrdiff_t lines)
-{
-    for (ptrdiff_t i = 0; i < lines && p->at < p->end; i++, p->at += 64)
-        _mm_prefetch(p->at, _MM_HINT_T1);
-}
-
-static inline void load_two(const int8_t *a0, const int8_t *a1)
-{
-    _tile_loadd(4, a0, 64);
-    _tile_loadd(5, a1, 64);
-}
-
 /* The sums of rows [row, row + 32) for panels w0 and w1. */
-static void block_2x2(const int8_t *a0, const int8_t *a1, const int8_t *w0, const int8_t *w1, int tiles, struct ahead *p)
+static void block_2x2(const int8_t *a0, const int8_t *a1, const int8_t *w0, const int8_t *w1, int tiles, struct ahead *p,
+                      ptrdiff_t lines)
 {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     for (int t = 0; t < tiles; t++) {
-        load_two(a0 + t * RS_TILE, a1 + t * RS_TILE);
+        _tile_loadd(4, a0 + t * RS_TILE, 64);
+        _tile_loadd(5, a1 + t * RS_TILE, 64);
         _tile_loadd(6, w0 + t * RS_TILE, 64);
         _tile_dpbssd(0, 4, 6);
         _tile_dpbssd(1, 5, 6);
         _tile_loadd(7, w1 + t * RS_TILE, 64);
         _tile_dpbssd(2, 4, 7);
         _tile_dpbssd(3, 5, 7);
-        fetch(p, p->step);
+        fetch(p, lines);
     }
 }
 
@@ -69,17 +57,19 @@ static void block_1x2(const int8_t *a0, const int8_t *w0, const int8_t *w1, int 
 }
 
 /* Columns col… of a pair of panels; an odd last panel is met twice and its second result not stored. */
-static void panels(const struct rs_int8_job *j, int col, struct ahead *p)
+static void panels(const struct rs_int8_job *j, int col)
 {
     _Alignas(64) int32_t sums[4][256];
     const int tiles = j->kpad / 64;
     const bool two = col + 16 < j->n;
     const int8_t *w0 = j->panel + (ptrdiff_t)col * j->kpad, *w1 = two ? w0 + (ptrdiff_t)16 * j->kpad : w0;
+    struct ahead p = ahead_of(j, col, 32);
+    const ptrdiff_t blocks = (j->m + 31) / 32, lines = (32 + blocks - 1) / blocks;
     for (int row = 0; row < j->m; row += 32) {
         const int8_t *a0 = rs_int8_row(j, row);
         const int rows0 = j->m - row < 16 ? j->m - row : 16, rows1 = j->m - row - 16 < 16 ? j->m - row - 16 : 16;
         if (rows1 > 0)
-            block_2x2(a0, a0 + (ptrdiff_t)16 * j->kpad, w0, w1, tiles, p);
+            block_2x2(a0, a0 + (ptrdiff_t)16 * j->kpad, w0, w1, tiles, &p, lines);
         else
             block_1x2(a0, w0, w1, tiles);
         _tile_stored(0, sums[0], 64);
@@ -105,14 +95,8 @@ void rs_int8_columns_amx(const struct rs_int8_job *j, int from, int to)
         rs_int8_columns_vnni(j, from, to);
         return;
     }
-    const ptrdiff_t pair = (ptrdiff_t)32 * j->kpad, whole = (ptrdiff_t)((j->n + 15) / 16) * 16 * j->kpad;
-    const int blocks = (j->m + 31) / 32;
     configure();
-    for (int col = from; col < to; col += 32) {
-        const ptrdiff_t next = (ptrdiff_t)col * j->kpad + pair;
-        struct ahead p = {(const char *)j->panel + next, (const char *)j->panel + (next + pair < whole ? next + pair : whole),
-                          (32 + blocks - 1) / blocks};
-        panels(j, col, &p);
-    }
+    for (int col = from; col < to; col += 32)
+        panels(j, col);
     _tile_release();
 }

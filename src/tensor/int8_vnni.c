@@ -21,6 +21,7 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
     const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
     const ptrdiff_t next = (ptrdiff_t)16 * j->kpad;
     __m512i sum[8][2];
+    UNROLL
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm512_set1_epi32(-128 * j->x_sum[row + r]);
     for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
@@ -28,6 +29,7 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
             const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
             const __m512i w0 = _mm512_xor_si512(_mm512_loadu_si512(line), flip);
             const __m512i w1 = panels > 1 ? _mm512_xor_si512(_mm512_loadu_si512(line + next), flip) : w0;
+            UNROLL
             for (int r = 0; r < rows; r++) {
                 const __m512i a = four(x + r * 64 + g);
                 sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], w0, a);
@@ -35,28 +37,33 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
                     sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], w1, a);
             }
         }
+    UNROLL
     for (int r = 0; r < rows; r++)
-        for (int p = 0; p < panels; p++) {
-            _Alignas(64) int32_t out[16];
-            _mm512_store_si512(out, sum[r][p]);
-            finish_tile(j, out, row + r, 1, col + 16 * p);
-        }
+        UNROLL
+        for (int p = 0; p < panels; p++)
+            finish_vector(j, (vi)sum[r][p], row + r, col + 16 * p);
+}
+
+static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_job *j, int col, int panels)
+{
+    struct ahead p = ahead_of(j, col, 16 * panels);
+    const ptrdiff_t lines = (p.end - p.at) / 8 / j->m + 1;       /* for 8 rows */
+    int row = 0;
+    for (; row + 8 <= j->m; row += 8) {
+        fetch(&p, lines);
+        block(j, row, 8, col, panels);
+    }
+    for (; row + 2 <= j->m; row += 2)
+        block(j, row, 2, col, panels);
+    if (row < j->m)
+        block(j, row, 1, col, panels);
 }
 
 void rs_int8_columns_vnni(const struct rs_int8_job *j, int from, int to)
 {
-    for (int col = from; col < to; col += 32) {
-        const bool two = col + 16 < to;
-        int row = 0;
-        for (; row + 8 <= j->m; row += 8)
-            if (two)
-                block(j, row, 8, col, 2);
-            else
-                block(j, row, 8, col, 1);
-        for (; row < j->m; row++)
-            if (two)
-                block(j, row, 1, col, 2);
-            else
-                block(j, row, 1, col, 1);
-    }
+    for (int col = from; col < to; col += 32)
+        if (col + 16 < to)
+            all_rows(j, col, 2);
+        else
+            all_rows(j, col, 1);
 }

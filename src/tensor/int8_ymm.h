@@ -24,6 +24,7 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
 {
     const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
     __m256i sum[4][2];
+    UNROLL
     for (int r = 0; r < rows; r++) {
         sum[r][0] = first_sum(j, row + r, col);
         sum[r][1] = first_sum(j, row + r, col + 8);
@@ -33,26 +34,30 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
             const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
             const __m256i w0 = prepare_w(_mm256_loadu_si256((const __m256i *)line));
             const __m256i w1 = prepare_w(_mm256_loadu_si256((const __m256i *)(line + 32)));
+            UNROLL
             for (int r = 0; r < rows; r++) {
                 const __m256i a = four(x + r * 64 + g);
                 sum[r][0] = multiply(sum[r][0], w0, a);
                 sum[r][1] = multiply(sum[r][1], w1, a);
             }
         }
+    UNROLL
     for (int r = 0; r < rows; r++) {
-        _Alignas(32) int32_t out[16];
-        _mm256_store_si256((__m256i *)out, sum[r][0]);
-        _mm256_store_si256((__m256i *)(out + 8), sum[r][1]);
-        finish_tile(j, out, row + r, 1, col);
+        finish_vector(j, (vi)sum[r][0], row + r, col);
+        finish_vector(j, (vi)sum[r][1], row + r, col + 8);
     }
 }
 
 static inline void columns(const struct rs_int8_job *j, int from, int to)
 {
     for (int col = from; col < to; col += 16) {
+        struct ahead p = ahead_of(j, col, 16);
+        const ptrdiff_t lines = (p.end - p.at) / 16 / j->m + 1;  /* for 4 rows */
         int row = 0;
-        for (; row + 4 <= j->m; row += 4)
+        for (; row + 4 <= j->m; row += 4) {
+            fetch(&p, lines);
             block(j, row, 4, col);
+        }
         for (; row < j->m; row++)
             block(j, row, 1, col);
     }

@@ -146,15 +146,20 @@ static inline __attribute__((always_inline)) void dot_block(const float *x, ptrd
     int i = 0;
     for (; i + LANES <= k; i += LANES) {
         vf b[DOT_COLS];
+        UNROLL
         for (int c = 0; c < cols; c++)
             b[c] = load(w + c * ws + i);
+        UNROLL
         for (int r = 0; r < rows; r++) {
             const vf a = load(x + r * xs + i);
+            UNROLL
             for (int c = 0; c < cols; c++)
                 acc[r][c] += a * b[c];
         }
     }
+    UNROLL
     for (int r = 0; r < rows; r++)
+        UNROLL
         for (int c = 0; c < cols; c++) {
             float s = sum_lanes(acc[r][c]);
             for (int j = i; j < k; j++)
@@ -184,12 +189,14 @@ static inline __attribute__((always_inline)) void mix_block(const float *a, ptrd
     vf acc[4][2] = {{{0}}};
     for (int j = 0; j < n; j++) {
         const vf v0 = load(v + j * vs), v1 = load(v + j * vs + LANES);
+        UNROLL
         for (int r = 0; r < rows; r++) {
             const vf f = splat(a[r * as + j]);
             acc[r][0] += f * v0;
             acc[r][1] += f * v1;
         }
     }
+    UNROLL
     for (int r = 0; r < rows; r++) {
         store(y + r * ys, acc[r][0]);
         store(y + r * ys + LANES, acc[r][1]);

@@ -11,11 +11,14 @@
 /* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. */
 static const struct rs_backend *const backends[] = {
 #if defined __x86_64__
-    &rs_int8_amx, &rs_int8_vnni, &rs_int8_avxvnni, &rs_int8_avx2, &rs_f32_avx512, &rs_f32_avx2,
+    &rs_int8_amx, &rs_int8_vnni, &rs_int8_avxvnni, &rs_int8_avx2,
 #elif defined __aarch64__
     &rs_int8_i8mm, &rs_int8_dotprod,
 #endif
-    &rs_f32_openblas, &rs_int8_portable, &rs_f32_portable,
+#ifndef RS_NO_OPENBLAS
+    &rs_f32_openblas,
+#endif
+    &rs_int8_portable, &rs_f32_portable,
     NULL,
 };
 

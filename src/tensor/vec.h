@@ -12,6 +12,13 @@
 
 #include "tensor/linear.h"
 
+/* Before a loop over registers: unrolled whole, so that arrays of vectors become registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define LANES (WIDTH / 4)
 typedef float vf __attribute__((vector_size(WIDTH)));
 typedef int32_t vi __attribute__((vector_size(WIDTH)));
