@@ -5,7 +5,9 @@ DATADIR = $(PREFIX)/share
 CC ?= cc
 BUILD ?= build
 BIN ?= rec-stt
+# Linked in where the files are there; `make EMBED_MODEL= EMBED_VAD=` leaves them out.
 EMBED_MODEL ?= models/rec-stt-default-en.gguf
+EMBED_VAD ?= models/rec-stt-vad.gguf
 VERSION := $(shell sed -n 's/.*RS_VERSION "\(.*\)".*/\1/p' src/cmd/cmd.h)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
@@ -61,6 +63,11 @@ $(BUILD)/%_vnni.o: ISA = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(BUILD)/%_amx.o: ISA = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16 -mfma -mf16c
 $(BUILD)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod
 $(BUILD)/%_i8mm.o: ISA = -march=armv8.2-a+dotprod+i8mm
+
+EMBEDDED := $(wildcard $(EMBED_MODEL) $(EMBED_VAD))
+embed = $(if $(wildcard $(2)),-DRS_EMBED_$(1)='"$(2)"' -DRS_EMBED_$(1)_NAME='"$(basename $(notdir $(2)))"')
+$(BUILD)/model/embedded.o: ISA = $(call embed,MODEL,$(EMBED_MODEL)) $(call embed,VAD,$(EMBED_VAD))
+$(BUILD)/model/embedded.o: $(EMBEDDED)
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)

@@ -13,6 +13,7 @@
 #include "base/guard.h"
 #include "base/paths.h"
 #include "model/container.h"
+#include "model/embedded.h"
 
 char *rs_model_string(struct rs_model *m, const char *s, size_t len)
 {
@@ -205,11 +206,15 @@ int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err
         return open_path(out, name, e);
     if (snprintf(leaf, sizeof leaf, "models/%s", name) >= (int)sizeof leaf)
         return rs_fail(e, RS_E_MODEL_MISSING, "there is no model of that name: %.80s…", name);
-    const int rc = rs_path_data(folder, sizeof folder, leaf, e);
+    const struct rs_embedded own = rs_embedded_model();
+    const bool may_embed = own.size && (strcmp(name, "default") == 0 || strcmp(name, "embedded") == 0 || strcmp(name, own.name) == 0);
+    const int rc = rs_path_data(folder, sizeof folder, leaf, may_embed ? NULL : e);
     if (rc)
-        return rc;
+        return may_embed ? rs_model_open_memory(out, own.data, own.size, own.name, e) : rc;
     snprintf(path, sizeof path, "%s.gguf", folder);
     if (access(path, R_OK) == 0)
         return open_path(out, path, e);
+    if (may_embed)
+        return rs_model_open_memory(out, own.data, own.size, own.name, e);
     return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%s\" (looked for %s): give --model FILE, or `rec-stt pull NAME`", name, path);
 }

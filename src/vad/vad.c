@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/embedded.h"
+#include "model/model.h"
 #include "vad/detector.h"
+#include "vad/silero.h"
 
 struct rs_vad {
     const struct rs_detector *detector;
@@ -15,22 +18,50 @@ struct rs_vad {
     float pending[RS_VAD_HOP];
 };
 
+static int open_model(struct rs_vad *v, struct rs_model *m, struct rs_err *e)
+{
+    int r = 0;
+    if (m->config.arch != RS_ARCH_SILERO_VAD)
+        r = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is not a voice detector: give a file with Silero's tensors, or 'energy'.", m->path);
+    if (r == 0)
+        r = rs_silero_new(&v->self, m, e);
+    if (r == 0)
+        v->detector = &rs_silero_detector;
+    rs_model_close(m);
+    return r;
+}
+
+static int open_energy(struct rs_vad *v, struct rs_err *e)
+{
+    v->self = rs_energy_new();
+    if (!v->self)
+        return rs_fail(e, RS_E_NOMEM, "There is no memory for the voice detector.");
+    v->detector = &rs_energy_detector;
+    return 0;
+}
+
+static int choose(struct rs_vad *v, const char *model, struct rs_err *e)
+{
+    const struct rs_embedded own = rs_embedded_vad();
+    struct rs_model *m;
+    if (model ? strcmp(model, "energy") == 0 : own.size == 0)
+        return open_energy(v, e);
+    const int r = model ? rs_model_open(&m, model, e) : rs_model_open_memory(&m, own.data, own.size, own.name, e);
+    return r < 0 ? r : open_model(v, m, e);
+}
+
 int rs_vad_open(struct rs_vad **out, const char *model, struct rs_err *e)
 {
     *out = NULL;
-    if (model && strcmp(model, "energy") != 0)
-        return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "The voice detector '%.200s' cannot be used: only 'energy' is built in.",
-                       model);
     struct rs_vad *v = rs_zeroed(1, sizeof *v);
-    if (v)
-        v->self = rs_energy_new();
-    if (!v || !v->self) {
-        rs_vad_close(v);
+    if (!v)
         return rs_fail(e, RS_E_NOMEM, "There is no memory for the voice detector.");
-    }
-    v->detector = &rs_energy_detector;
-    *out = v;
-    return 0;
+    const int r = choose(v, model, e);
+    if (r < 0)
+        rs_vad_close(v);
+    else
+        *out = v;
+    return r;
 }
 
 void rs_vad_close(struct rs_vad *v)

@@ -1,4 +1,5 @@
-/* The energy gate on synthetic sound: what must stay low, and speech-like sound that must not be missed. */
+/* The energy gate on synthetic sound: what must stay low, and speech-like sound that must not be missed;
+ * and that the door opens what it should. */
 #include "test.h"
 
 #include <stdint.h>
@@ -188,7 +189,7 @@ static void odd_feeds_give_the_same_answers(void)
     const size_t hops = detect(3 * SECOND);
     struct rs_vad *v;
     struct rs_err e = {0};
-    CHECK_INT(rs_vad_open(&v, NULL, &e), 0);
+    CHECK_INT(rs_vad_open(&v, "energy", &e), 0);
     CHECK_INT(rs_vad_feed(v, sound, 700, (float[3]){0}), 1);
     rs_vad_reset(v);
     size_t made = 0;
@@ -213,6 +214,32 @@ static void unknown_detectors_are_named(void)
     CHECK(v == NULL);
 }
 
+static void a_speech_recogniser_is_no_detector(void)
+{
+    struct rs_vad *v;
+    struct rs_err e = {0};
+    CHECK_INT(rs_vad_open(&v, "tests/fixtures/parity/tiny-tdt.gguf", &e), -RS_E_MODEL_UNSUPPORTED);
+    CHECK(strstr(e.msg, "tiny-tdt.gguf is not a voice detector") != NULL);
+}
+
+static void the_linked_in_detector_stays_low_without_speech(void)
+{
+    struct rs_vad *v;
+    struct rs_err e = {0};
+    CHECK_INT(rs_vad_open(&v, NULL, &e), 0);
+    for (int kind = 0; v && kind < 3; kind++) {
+        clear();
+        if (kind == 1)
+            add_noise(0, 5 * SECOND, 0.01f);
+        if (kind == 2)
+            add_hum(5 * SECOND, 0.05f);
+        rs_vad_reset(v);
+        rs_vad_feed(v, sound, 5 * SECOND, prob);
+        CHECK_INT(speech(0.6, 5), 0);
+    }
+    rs_vad_close(v);
+}
+
 int main(void)
 {
     RUN(zeros_are_never_speech);
@@ -226,5 +253,7 @@ int main(void)
     RUN(long_speech_without_pauses_does_not_become_the_floor);
     RUN(odd_feeds_give_the_same_answers);
     RUN(unknown_detectors_are_named);
+    RUN(a_speech_recogniser_is_no_detector);
+    RUN(the_linked_in_detector_stays_low_without_speech);
     return REPORT();
 }
