@@ -41,7 +41,7 @@ struct stream {
     size_t cap;
     int64_t base, end, pos;           /* file offsets: of bytes[0], behind the last one, of the decoder */
     int64_t ahead;
-    bool eof, lost;                   /* lost: the decoder went back behind the window */
+    bool eof, last, lost;             /* last: told to quit; lost: the decoder went back behind the window */
     int error;                        /* errno of a failed read */
 };
 
@@ -81,9 +81,13 @@ static bool stream_more(struct stream *st)
             st->error = errno;
             return false;
         }
-    if (p[1].revents) {
-        st->eof = true;
-        return false;
+    if (p[1].revents) {               /* what the pipe holds already is still taken, once */
+        const bool more = p[0].revents & POLLIN && !st->last;
+        st->last = true;
+        if (!more) {
+            st->eof = true;
+            return false;
+        }
     }
     size_t have = (size_t)(st->end - st->base);
     if (have + PIECE > st->cap && have > WINDOW) {
@@ -304,9 +308,11 @@ static int feed_pipe(struct file *f, bool *idle, struct rs_err *e)
 {
     const int state = atomic_load(&f->state);
     *idle = false;
-    if (state == PIPE_OPENING || (f->stopped && rs_now_ns() >= f->stop_ns)) {
-        *idle = !f->stopped || rs_now_ns() < f->stop_ns;
-        return *idle ? 0 : finish_decoding(f, e);
+    if (f->stopped && rs_now_ns() >= f->stop_ns)
+        wake(f->in.quit);             /* it hands over what it holds and is done */
+    if (state == PIPE_OPENING) {
+        *idle = true;
+        return 0;
     }
     if (f->ring.data && !f->opened) {
         const int rc = new_mixer(f, e);
@@ -416,7 +422,7 @@ static void file_stop(struct rs_source *s, int tail_ms)
     else if (!f->piped)
         f->limit = f->given;
     const struct itimerspec when = {.it_value = {.tv_sec = f->stop_ns / 1000000000, .tv_nsec = f->stop_ns % 1000000000}};
-    if (!f->realtime && timerfd_settime(f->timer, TFD_TIMER_ABSTIME, &when, NULL))
+    if (f->piped && !f->realtime && timerfd_settime(f->timer, TFD_TIMER_ABSTIME, &when, NULL))
         f->stop_ns = now;             /* nothing would wake the reader at the tail's end */
 }
 
