@@ -25,6 +25,7 @@ struct rs_backend {
     void (*apply)(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
                   bool add, float *y, ptrdiff_t stride);
     bool (*vector)(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
+    bool tiles;                                     /* attention may use AMX too */
     int levels;                                     /* int8: activations are quantised to ±levels */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
 };

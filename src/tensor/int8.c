@@ -188,12 +188,12 @@ void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
 static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
-#define BACKEND(id, words, can, table, limit, f) \
+#define BACKEND(id, words, can, table, limit, amx, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
-        .apply = rs_int8_apply, .vector = rs_int8_vector, .levels = limit, .product = (void (*)(void))f, \
+        .apply = rs_int8_apply, .vector = rs_int8_vector, .levels = limit, .tiles = amx, .product = (void (*)(void))f, \
     }
-BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, rs_int8_columns_portable);
+BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, false, rs_int8_columns_portable);
 
 #if defined __x86_64__
 static bool has_amx(void) { return rs_cpu_has(RS_CPU_AMX_INT8) && rs_cpu_allow_amx(); }
@@ -202,13 +202,13 @@ static bool has_avxvnni(void) { return rs_cpu_has(RS_CPU_AVXVNNI); }
 static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
 static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
 static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
-BACKEND(rs_int8_amx, "int8-amx", has_amx, avx512, 127, rs_int8_columns_amx);
-BACKEND(rs_int8_vnni, "int8-vnni", has_vnni, avx512, 127, rs_int8_columns_vnni);
-BACKEND(rs_int8_avxvnni, "int8-avxvnni", has_avxvnni, avx2, 127, rs_int8_columns_avxvnni);
-BACKEND(rs_int8_avx2, "int8-avx2", has_avx2, avx2, 63, rs_int8_columns_avx2);
+BACKEND(rs_int8_amx, "int8-amx", has_amx, avx512, 127, true, rs_int8_columns_amx);
+BACKEND(rs_int8_vnni, "int8-vnni", has_vnni, avx512, 127, false, rs_int8_columns_vnni);
+BACKEND(rs_int8_avxvnni, "int8-avxvnni", has_avxvnni, avx2, 127, false, rs_int8_columns_avxvnni);
+BACKEND(rs_int8_avx2, "int8-avx2", has_avx2, avx2, 63, false, rs_int8_columns_avx2);
 #elif defined __aarch64__
 static bool has_dotprod(void) { return rs_cpu_has(RS_CPU_DOTPROD); }
 static bool has_i8mm(void) { return rs_cpu_has(RS_CPU_DOTPROD | RS_CPU_I8MM); }
-BACKEND(rs_int8_dotprod, "int8-dotprod", has_dotprod, portable, 127, rs_int8_columns_dotprod);
-BACKEND(rs_int8_i8mm, "int8-i8mm", has_i8mm, portable, 127, rs_int8_columns_i8mm);
+BACKEND(rs_int8_dotprod, "int8-dotprod", has_dotprod, portable, 127, false, rs_int8_columns_dotprod);
+BACKEND(rs_int8_i8mm, "int8-i8mm", has_i8mm, portable, 127, false, rs_int8_columns_i8mm);
 #endif

@@ -183,10 +183,12 @@ static void dots(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t 
             dot_block(x + i * xs, xs, w + j * ws, ws, k, 1, 1, y + i * ys + j, ys);
 }
 
+#define MIX_ROWS (WIDTH == 64 ? 8 : 4)
+
 static inline __attribute__((always_inline)) void mix_block(const float *a, ptrdiff_t as, const float *v, ptrdiff_t vs,
                                                             int n, int rows, float *y, ptrdiff_t ys)
 {
-    vf acc[4][2] = {{{0}}};
+    vf acc[MIX_ROWS][2] = {{{0}}};
     for (int j = 0; j < n; j++) {
         const vf v0 = load(v + j * vs), v1 = load(v + j * vs + LANES);
         UNROLL
@@ -208,8 +210,8 @@ static void mix(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t v
     int c = 0;
     for (; c + 2 * LANES <= d; c += 2 * LANES) {
         int i = 0;
-        for (; i + 4 <= m; i += 4)
-            mix_block(a + i * as, as, v + c, vs, n, 4, y + i * ys + c, ys);
+        for (; i + MIX_ROWS <= m; i += MIX_ROWS)
+            mix_block(a + i * as, as, v + c, vs, n, MIX_ROWS, y + i * ys + c, ys);
         for (; i < m; i++)
             mix_block(a + i * as, as, v + c, vs, n, 1, y + i * ys + c, ys);
     }

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/attention.h"
 #include "tensor/backend.h"
+#include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
 /* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. */
@@ -46,6 +48,7 @@ int rs_backend_choose(const struct rs_backend **out, const char *name, struct rs
             continue;
         if (any || !strcmp(name, (*b)->name)) {
             rs_kernels_use((*b)->kernels());
+            rs_attention_use_tiles((*b)->tiles && rs_cpu_has(RS_CPU_AMX_BF16));
             *out = *b;
             return 0;
         }

@@ -1,9 +1,9 @@
 /* The operators: shares of rows (or heads) for the pool, the loops themselves from the table of kernels. */
 #include "tensor/ops.h"
 
-#include <math.h>
-#include <string.h>
+#include <stdatomic.h>
 
+#include "tensor/attention.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
 
@@ -90,68 +90,42 @@ void rs_conv_time(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int
         rs_pool_run(pool, conv_part, &j);
 }
 
-/* Attention in f32: units are a head and a block of queries. Per block: scores against all keys in its
- * reach, scores against the position rows that they meet, softmax, mix of the values. */
-#define QUERIES 32
-
 struct attention_job {
     const struct rs_attention *t;
-    float *scratch;
-    size_t each;              /* floats of scratch per part */
+    void (*head)(const struct rs_attention *t, int head, void *scratch);
+    char *scratch;
+    size_t each;              /* bytes of scratch per part */
 };
-
-static void shifted(const float *q, ptrdiff_t qs, const float *bias, int rows, int dk, float *out)
-{
-    for (int i = 0; i < rows; i++)
-        for (int c = 0; c < dk; c++)
-            out[i * dk + c] = q[i * qs + c] + bias[c];
-}
-
-/* Queries first…first+rows-1 of one head against keys [low, high). Query i meets key j at position row
- * n − 1 + j − i: within the block the rows start at n − 1 + low − (first + rows − 1). */
-static void attend(const struct rs_attention *t, int head, int first, int rows, float *scratch)
-{
-    const struct rs_kernels *f = rs_kernels();
-    const int dk = t->dk, at = head * dk, last = first + rows - 1;
-    const int low = t->left < 0 || first - t->left < 0 ? 0 : first - t->left;
-    const int high = t->right < 0 || last + t->right >= t->n ? t->n : last + t->right + 1;
-    const int keys = high - low, span = keys + rows - 1;
-    float *q = scratch, *s = q + QUERIES * dk, *b = s + (ptrdiff_t)QUERIES * t->n;
-    shifted(t->q + first * t->qs + at, t->qs, t->u + at, rows, dk, q);
-    f->dots(q, dk, rows, t->k + low * t->ks + at, t->ks, keys, dk, s, keys);
-    shifted(t->q + first * t->qs + at, t->qs, t->v + at, rows, dk, q);
-    f->dots(q, dk, rows, t->p + (t->n - 1 + low - last) * t->ps + at, t->ps, span, dk, b, span);
-    for (int i = 0; i < rows; i++) {
-        float *row = s + (ptrdiff_t)i * keys;
-        const int query = first + i;
-        f->add(b + (ptrdiff_t)i * span + rows - 1 - i, keys, 1, row);
-        const int from = t->left >= 0 && query - t->left > low ? query - t->left - low : 0;
-        const int to = t->right >= 0 && query + t->right + 1 < high ? query + t->right + 1 - low : keys;
-        f->softmax(row + from, to - from, 1 / sqrtf((float)dk));
-        memset(row, 0, (size_t)from * sizeof *row);
-        memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
-    }
-    f->mix(s, keys, rows, t->value + low * t->vs + at, t->vs, keys, dk, t->out + first * t->ys + at, t->ys);
-}
 
 static void attention_part(void *arg, int part, int parts)
 {
     const struct attention_job *j = arg;
-    const struct rs_attention *t = j->t;
-    const int blocks = (t->n + QUERIES - 1) / QUERIES;
     int from, to;
-    rs_pool_share(blocks * t->heads, 1, part, parts, &from, &to);
-    for (int unit = from; unit < to; unit++) {
-        const int first = unit % blocks * QUERIES, left = t->n - first;
-        attend(t, unit / blocks, first, left < QUERIES ? left : QUERIES, j->scratch + (size_t)part * j->each);
-    }
+    rs_pool_share(j->t->heads, 1, part, parts, &from, &to);
+    for (int head = from; head < to; head++)
+        j->head(j->t, head, j->scratch + (size_t)part * j->each);
+}
+
+static atomic_bool tiles;
+
+void rs_attention_use_tiles(bool use)
+{
+    atomic_store(&tiles, use);
 }
 
 bool rs_attention(const struct rs_attention *t, struct rs_pool *pool, struct rs_arena *a)
 {
-    const size_t n = (size_t)t->n;
-    struct attention_job j = {.t = t, .each = QUERIES * ((size_t)t->dk + n + n + QUERIES) + 16};
-    j.scratch = rs_arena_alloc(a, (size_t)rs_pool_threads(pool) * j.each, sizeof(float));
+    struct attention_job j = {.t = t, .head = rs_attention_f32, .each = rs_attention_f32_room(t)};
+#if defined __x86_64__
+    /* Tiles compute all scores: a narrow band over a long sound is better off without. */
+    const bool band = t->left >= 0 && t->right >= 0 && t->n > 4 * (t->left + t->right);
+    if (atomic_load(&tiles) && t->dk % 32 == 0 && !band) {
+        j.head = rs_attention_amx;
+        j.each = rs_attention_amx_room(t);
+    }
+#endif
+    j.each = (j.each + 63) / 64 * 64;
+    j.scratch = rs_arena_alloc(a, (size_t)rs_pool_threads(pool), j.each);
     if (!j.scratch)
         return false;
     rs_pool_run(pool, attention_part, &j);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "tensor/attention.h"
 #include "tensor/cpu.h"
 #include "tensor/kernels.h"
 #include "test.h"
@@ -132,6 +133,8 @@ static void attention_example(void)
     rs_arena_free(&a);
 }
 
+static double tolerance = 1e-4;       /* bf16 keeps 8 bits: 5e-3 */
+
 static void attention_one(int n, int heads, int dk, int left, int right, struct rs_pool *pool)
 {
     const int d = heads * dk;
@@ -162,7 +165,7 @@ static void attention_one(int n, int heads, int dk, int left, int right, struct 
                 worst = fmax(worst, fabs(o - out[i * d + c]));
             }
         }
-    CHECK_NEAR(worst, 0, 1e-4);
+    CHECK_NEAR(worst, 0, tolerance);
     free(s);
     free(q);
     rs_arena_free(&a);
@@ -178,6 +181,10 @@ static void attention(void)
     attention_one(70, 2, 16, 10, 3, pool);
     attention_one(33, 1, 8, 0, 0, pool);
     attention_one(188, 1, 128, -1, -1, pool);
+    attention_one(1, 1, 32, -1, -1, pool);
+    attention_one(45, 3, 32, 20, -1, pool);
+    attention_one(64, 1, 96, -1, 5, pool);
+    attention_one(300, 1, 32, 16, 16, pool);
     rs_pool_free(pool);
 }
 
@@ -201,5 +208,13 @@ int main(void)
         RUN(attention_example);
         RUN(attention);
     }
+#if defined __x86_64__
+    if (rs_cpu_has(RS_CPU_AMX_BF16) && rs_cpu_allow_amx()) {
+        printf("tiles\n");
+        rs_attention_use_tiles(true);
+        tolerance = 5e-3;
+        RUN(attention);
+    }
+#endif
     return REPORT();
 }
