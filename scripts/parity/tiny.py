@@ -11,10 +11,10 @@ import struct
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from common import (PIECES, build, calibrate, check_features, ctc_greedy, encode, features, generated, greedy, randomize, signal, write_gguf)
+from common import (PIECES, build, calibrate, check_features, ctc_greedy, encode, expectations, features, greedy, randomize,
+                    signal, write_gguf)
 
 MARGIN = 4e-3          # smallest lead of the best token and duration anywhere in a kept input
 LENGTHS = [(t - 1) * 1280 + extra for t, extra in zip(range(1, 41), [480, 1280, 160, 1100, 640, 321, 959, 1279] * 5)]
@@ -31,51 +31,6 @@ SPECS = {
     "tiny-local": dict(head="ctc", d=32, layers=2, heads=4, ff=64, bias=True, kernel=9, channels=8, mels=80,
                        xscaling=False, local=(7, 5), raw=True, bank=True),
 }
-
-
-def sampled(t, keep):
-    flat = t.reshape(-1).numpy().astype(np.float32)
-    stride = max(1, -(-len(flat) // keep))
-    if stride > 1 and stride % 2 == 0:
-        stride += 1                             # odd, so that it walks over all columns
-    got = flat[::stride]
-    return struct.pack("<IIIf", len(flat), stride, len(got), np.abs(flat).max()) + got.tobytes()
-
-
-def run(model, decoder, normalize, start):
-    """All inputs of one decoder; a seed whose decoding has a near tie is passed over for the next."""
-    out, tried, total, kinds, durations = [], 0, 0, set(), {}
-    seed = start
-    for i, n in enumerate(LENGTHS):
-        while True:
-            seed += 1
-            tried += 1
-            assert tried < 2000, "almost every input has a near tie: change the gains"
-            mel, mask = features(signal(seed, n), model.spec["mels"], normalize)
-            hidden = []
-            enc = encode(model, mel, mask, hidden)
-            steps, margin = decoder(enc)
-            if margin < (MARGIN if n < 100000 else MARGIN / 8):
-                continue
-            ids, timed = generated(model, mel, mask) if model.reference else ([s[0] for s in steps], None)
-            if timed is not None and [s[:3] for s in steps] != timed and model.spec["head"] == "tdt":
-                continue                        # HF has no limit of ten symbols for TDT
-            assert ids == [s[0] for s in steps], (ids, steps)
-            break
-        v = int(mask.sum())
-        stages = [mel[0, :v]] + hidden
-        blob = struct.pack("<5I", seed, n, v, enc.shape[1], len(stages))
-        for j, t in enumerate(stages):
-            blob += sampled(t, 4096 if i == 4 else (61 if j == 0 else 41))
-        blob += struct.pack("<I", len(steps))
-        for k, t, d, p in steps:
-            blob += struct.pack("<IIIf", k, t, d, p)
-            kinds.add(k)
-            durations[d] = durations.get(d, 0) + 1
-        total += len(steps)
-        out.append(blob)
-    print(f"    {len(out)} inputs from {tried} seeds, {total} tokens, {len(kinds)} kinds, durations {sorted(durations.items())}")
-    return struct.pack("<I", len(out)) + b"".join(out)
 
 
 def main():
@@ -107,7 +62,7 @@ def main():
         print(name)
         for word, decoder, reference in runs:
             model.reference = reference
-            blob += struct.pack("<I", len(word)) + word.encode() + run(model, decoder, normalize, 1000 * (index + 1))
+            blob += struct.pack("<I", len(word)) + word.encode() + expectations(model, decoder, LENGTHS, normalize, 1000 * (index + 1), MARGIN, (4,))
         (folder / f"{name}.expect").write_bytes(blob)
         print("   ", (folder / f"{name}.gguf").stat().st_size, (folder / f"{name}.expect").stat().st_size, "bytes")
 

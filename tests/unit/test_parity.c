@@ -1,6 +1,7 @@
 /* The whole engine in f32 against an independent implementation (transformers' Parakeet), on tiny random
  * models: log-mel, subsampling, every layer, tokens, frames, durations, confidences. The fixtures come from
- * scripts/parity/tiny.py, which also says how an .expect file is laid out.
+ * scripts/parity/tiny.py, which also says how an .expect file is laid out. With arguments FOLDER NAME [BACKEND
+ * [THREADS]] it compares such a pair of files instead (scripts/parity/full.py does that for real sizes).
  */
 #include "test.h"
 
@@ -14,10 +15,9 @@
 #include "base/mem.h"
 #include "feature/logmel.h"
 
-#ifndef FIXTURES
-#define FIXTURES "tests/fixtures/parity/"
-#endif
 #define STAGES 64
+
+static const char *folder = "tests/fixtures/parity";
 
 /* The same arithmetic as signal() in scripts/parity/common.py. */
 static uint32_t lcg;
@@ -201,12 +201,12 @@ static void one_model(const char *name, const char *backend, int threads)
 {
     char path[512];
     size_t size = 0;
-    snprintf(path, sizeof path, "%s%s.expect", FIXTURES, name);
+    snprintf(path, sizeof path, "%s/%s.expect", folder, name);
     unsigned char *data = read_all(path, &size);
     CHECK(data && size > 12 && memcmp(data, "RSPF", 4) == 0);
     struct reader r = {data + 4, data + size};
     const uint32_t runs = data ? get_u32(&r) : 0;
-    snprintf(path, sizeof path, "%s%s.gguf", FIXTURES, name);
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
     for (uint32_t i = 0; i < runs; i++) {
         char word[16] = "";
         const uint32_t len = get_u32(&r);
@@ -237,8 +237,14 @@ static void ctc_xscaling(void) { one_model("tiny-ctc", "f32-openblas", 2); }
 static void rnnt_xscaling(void) { one_model("tiny-rnnt", "f32-openblas", 2); }
 static void local_attention_raw_mel(void) { one_model("tiny-local", "f32-openblas", 2); }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 2) {
+        folder = argv[1];
+        one_model(argv[2], argc > 3 ? argv[3] : "f32-openblas", argc > 4 ? atoi(argv[4]) : 2);
+        printf("%d passed, %d failed\n", !checks_failed, checks_failed > 0);
+        return checks_failed > 0;
+    }
     RUN(tdt_128_bands);
     RUN(tdt_in_threads);
     RUN(tdt_portable);
