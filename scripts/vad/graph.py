@@ -46,14 +46,18 @@ class Detector(nn.Module):
 
     def forward(self, pcm):
         """pcm [B, T·512] from a fresh state → logits [B, T]."""
+        return self.step(pcm, None)[0]
+
+    def step(self, pcm, state):
+        """The same from a state (h, c), each [1, B, 128], or None; the new state comes back too."""
         batch, hops = pcm.shape[0], pcm.shape[1] // HOP
         x = F.pad(pcm, (CONTEXT, 0)).unfold(1, HOP + CONTEXT, HOP).reshape(batch * hops, HOP + CONTEXT)
         x = torch.cat([x, x[:, 511:575].flip(1)], 1)
         m = magnitudes(x)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             m = F.relu(convolve(m, conv))
-        h, _ = self.lstm(m.reshape(batch, hops, 128))
-        return self.final_conv(F.relu(h).transpose(1, 2))[:, 0]
+        h, state = self.lstm(m.reshape(batch, hops, 128), state)
+        return self.final_conv(F.relu(h).transpose(1, 2))[:, 0], state
 
     def tensors(self):
         """The state under the published names, in the published order."""

@@ -92,14 +92,17 @@ def train(args):
         net.load_state_dict(saved["net"])
         optimiser.load_state_dict(saved["optimiser"])
         average, step = saved["average"], saved["step"]
-    began, losses = time.time(), []
+    began, losses, state = time.time(), [], None
     while time.time() - began < args.seconds:
         pairs = [example(rng, pool, bank) for _ in range(24)]
         x, y = torch.tensor(np.stack([p[0] for p in pairs])), torch.tensor(np.stack([p[1] for p in pairs]))
         rate = 1e-3 * min(1, (step + 1) / 100) * 0.5 ** (step / args.halve)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = F.binary_cross_entropy_with_logits(net(x), y.clamp(min=0).float(), (y >= 0).float())
+        if state is not None:                    # recordings go on for minutes: so does what is remembered
+            state = tuple(s.detach() * (torch.rand(1, len(pairs), 1) > 0.05) for s in state)
+        logits, state = net.step(x, state)
+        loss = F.binary_cross_entropy_with_logits(logits, y.clamp(min=0).float(), (y >= 0).float())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -142,6 +145,7 @@ def evaluate(args):
     net = Detector()
     net.load_state_dict(torch.load(args.out)["average"])
     net.eval()
+    long_noise(net)
     for snr, gain in ((40, 1), (20, 1), (10, 1), (10, 0.03), (5, 1), (0, 1)):
         scores, truths = [], []
         with torch.no_grad():
@@ -152,6 +156,15 @@ def evaluate(args):
         s, t = np.concatenate(scores), np.concatenate(truths)
         print(f"SNR {snr} dB, gain {gain}: AUC {auc(s, t):.4f}, at 0.5: hit {np.mean(s[t] >= 0.5):.3f}, "
               f"false {np.mean(s[~t] >= 0.5):.3f}, {len(s)} hops", flush=True)
+
+
+def long_noise(net):
+    """Half an hour of noises without a pause or a word: the share of hops called speech."""
+    rng = np.random.default_rng(77)
+    x = np.concatenate([sounds.noise(rng, HOP * 312) * 10 ** (-rng.uniform(15, 55) / 20) for _ in range(180)])
+    with torch.no_grad():
+        p = torch.sigmoid(net(torch.tensor(x.astype(np.float32))[None]))[0].numpy()
+    print(f"half an hour of noises alone: false {np.mean(p >= 0.5):.4f}", flush=True)
 
 
 def export(args):
