@@ -22,8 +22,8 @@ LDFLAGS_HARDEN ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
 ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -DRS_LIBEXECDIR='"$(LIBEXECDIR)"' -D_GNU_SOURCE -fno-math-errno -ffp-contract=fast \
              -ffile-prefix-map=$(CURDIR)=. $(HARDEN) $(SANITIZE) $(CFLAGS)
 
-# Static wherever Debian ships an archive; libasound stays shared because it loads plugins, libc because
-# of them; libsndfile and libyaml pull their codecs and stay as pkg-config gives them.
+# Static wherever Debian ships an archive (of libsamplerate it ships none); libasound stays shared because it
+# loads plugins, libc because of them, libsndfile because of its codecs.
 LIBDIR_SYS = /usr/lib/$(MULTIARCH)
 static = $(firstword $(wildcard $(1)) $(2))
 LIBS = $(call static,$(LIBDIR_SYS)/openblas-serial/libopenblas.a,-lopenblas) \
