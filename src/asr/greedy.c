@@ -1,10 +1,10 @@
 /* See greedy.h. Source: NeMo parts/submodules/rnnt_greedy_decoding.py; arXiv 2304.06795 (TDT). */
 #include "asr/greedy.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "tensor/ops.h"
 
 struct rs_token *rs_transcript_push(struct rs_transcript *out)
 {
@@ -44,21 +44,32 @@ int rs_transducer_search(const struct rs_transducer_net *net, int frames, int bl
     return 0;
 }
 
+/* The largest value first, four by four without branches, then where it stands. */
 int rs_argmax(const float *x, int n)
 {
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > x[best])
-            best = i;
-    return best;
+    float top[4] = {x[0], x[0], x[0], x[0]};
+    int i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int k = 0; k < 4; k++)
+            top[k] = x[i + k] > top[k] ? x[i + k] : top[k];
+    for (; i < n; i++)
+        top[0] = x[i] > top[0] ? x[i] : top[0];
+    for (int k = 1; k < 4; k++)
+        top[0] = top[k] > top[0] ? top[k] : top[0];
+    for (i = 0; i < n - 1 && x[i] != top[0]; i++)
+        continue;
+    return x[i] == top[0] ? i : 0;
 }
 
-void rs_lstm_cell(const float *gates, int hidden, float *c, float *h)
+void rs_lstm_cell(float *gates, int hidden, float *c, float *h)
 {
-    for (int i = 0; i < hidden; i++) {
-        const float in = 1 / (1 + expf(-gates[i])), forget = 1 / (1 + expf(-gates[hidden + i]));
-        const float out = 1 / (1 + expf(-gates[3 * hidden + i]));
-        c[i] = forget * c[i] + in * tanhf(gates[2 * hidden + i]);
-        h[i] = out * tanhf(c[i]);
-    }
+    const float *in = gates, *forget = gates + hidden, *new = gates + 2 * hidden, *out = gates + 3 * hidden;
+    rs_sigmoid(gates, 2 * hidden, gates);
+    rs_tanh(new, hidden, gates + 2 * hidden);
+    rs_sigmoid(out, hidden, gates + 3 * hidden);
+    for (int i = 0; i < hidden; i++)
+        c[i] = forget[i] * c[i] + in[i] * new[i];
+    rs_tanh(c, hidden, h);
+    for (int i = 0; i < hidden; i++)
+        h[i] *= out[i];
 }

@@ -28,11 +28,14 @@ struct rs_transducer {
     void (*activate)(const float *x, int n, float *y);
     struct rs_arena own, chunk, step;
     float *state;                             /* per layer: c, h [hidden] */
-    float *x, *gates, *more, *said, *z, *logits;
+    float *x, *gates, *said, *z, *logits;
+    float *recalled;                          /* per layer: W_hh·h + b_hh [4·hidden] */
+    bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
     const float *heard;                       /* this run's [frames][joint] */
 };
 
-/* The predictor's answer to one more token; NULL is the start: a vector of zeros. */
+/* The predictor's answer to one more token; NULL is the start: a vector of zeros. What a layer remembers is
+ * ready: it does not depend on the token, so it was computed beside the scores that chose the token. */
 static bool predict(struct rs_transducer *t, const int *token)
 {
     const size_t d = (size_t)t->hidden;
@@ -44,15 +47,33 @@ static bool predict(struct rs_transducer *t, const int *token)
     for (int l = 0; l < t->layers; l++) {
         float *c = t->state + 2 * d * (size_t)l, *h = c + d;
         rs_arena_reset(&t->step);
-        if (!rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates) ||
-            !rs_linear_vector(&t->hh[l], t->pool, &t->step, h, t->more))
+        if (!rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
             return false;
-        rs_kernels()->add(t->more, 4 * t->hidden, 1, t->gates);
+        rs_kernels()->add(t->recalled + 4 * d * (size_t)l, 4 * t->hidden, 1, t->gates);
         rs_lstm_cell(t->gates, t->hidden, c, h);
         x = h;
     }
+    t->recall = true;
     rs_arena_reset(&t->step);
     return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->said);
+}
+
+/* The scores of z, and after a token what the layers remember, in one go: it is all one stream of weights. */
+static bool score(struct rs_transducer *t)
+{
+    const struct rs_linear *l[1 + MAX_LAYERS] = {&t->out};
+    const float *x[1 + MAX_LAYERS] = {t->z};
+    float *y[1 + MAX_LAYERS] = {t->logits};
+    const size_t d = (size_t)t->hidden;
+    int count = 1;
+    for (int i = 0; i < t->layers && t->recall; i++, count++) {
+        l[count] = &t->hh[i];
+        x[count] = t->state + d * (2 * (size_t)i + 1);
+        y[count] = t->recalled + 4 * d * (size_t)i;
+    }
+    t->recall = false;
+    rs_arena_reset(&t->step);
+    return rs_linear_vectors(l, x, y, count, t->pool, &t->step);
 }
 
 static float probability(const float *logits, int n, int best, float *scratch)
@@ -74,8 +95,7 @@ static bool best(void *net, int frame, struct rs_step *step)
     for (int i = 0; i < t->joint; i++)
         t->z[i] = heard[i] + t->said[i];
     t->activate(t->z, t->joint, t->z);
-    rs_arena_reset(&t->step);
-    if (!rs_linear_vector(&t->out, t->pool, &t->step, t->z, t->logits))
+    if (!score(t))
         return false;
     step->token = rs_argmax(t->logits, tokens);
     if (t->n_durations)
@@ -91,6 +111,18 @@ static bool take(void *net, int token)
     return predict(net, &token);
 }
 
+/* The start: h is 0, and what is remembered is the bias alone. */
+static bool recall_nothing(struct rs_transducer *t)
+{
+    memset(t->state, 0, 2 * sizeof *t->state * (size_t)t->hidden * (size_t)t->layers);
+    for (int i = 0; i < t->layers; i++) {
+        rs_arena_reset(&t->step);
+        if (!rs_linear_vector(&t->hh[i], t->pool, &t->step, t->state, t->recalled + 4 * (size_t)t->hidden * (size_t)i))
+            return false;
+    }
+    return true;
+}
+
 int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
 {
     struct rs_rows rows;
@@ -101,8 +133,7 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     rs_linear_apply(&t->enc, &rows, t->pool, RS_ACT_NONE, 1, false, heard, t->joint);
     t->heard = heard;
-    memset(t->state, 0, 2 * sizeof *t->state * (size_t)t->hidden * (size_t)t->layers);
-    if (!predict(t, NULL))
+    if (!recall_nothing(t) || !predict(t, NULL))
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     const struct rs_transducer_net net = {best, take, t};
     return rs_transducer_search(&net, frames, t->pieces, t->max_symbols, out, e);
@@ -184,7 +215,7 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
     t->state = rs_weights_room(w, 2 * d * (size_t)t->layers);
     t->x = rs_weights_room(w, d);
     t->gates = rs_weights_room(w, 4 * d);
-    t->more = rs_weights_room(w, 4 * d);
+    t->recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
     t->said = rs_weights_room(w, (size_t)t->joint);
     t->z = rs_weights_room(w, (size_t)t->joint);
     t->logits = rs_weights_room(w, 2 * (size_t)t->outputs);

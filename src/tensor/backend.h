@@ -24,7 +24,8 @@ struct rs_backend {
     bool (*prepare)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a);
     void (*apply)(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
                   bool add, float *y, ptrdiff_t stride);
-    bool (*vector)(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
+    bool (*vectors)(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
+                    struct rs_arena *a);
     bool tiles;                                     /* attention may use AMX too */
     int levels;                                     /* int8: activations are quantised to ±levels */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
@@ -68,7 +69,7 @@ int rs_int8_init(struct rs_linear *, const struct rs_backend *, struct rs_pack *
 bool rs_int8_prepare(struct rs_rows *, struct rs_pool *, struct rs_arena *);
 void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_pool *, enum rs_act, float, bool, float *,
                    ptrdiff_t);
-bool rs_int8_vector(const struct rs_linear *, struct rs_pool *, struct rs_arena *, const float *, float *);
+bool rs_int8_vectors(const struct rs_linear *const *, const float *const *, float *const *, int, struct rs_pool *, struct rs_arena *);
 
 extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable, rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm;
 

@@ -108,11 +108,14 @@ static void apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_
     rs_pool_run(pool, apply_part, &j);
 }
 
-static bool vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
+static bool vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
+                    struct rs_arena *a)
 {
     (void)a;
-    const struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
-    apply(l, &r, (int64_t)l->n * l->k > 1 << 19 ? pool : NULL, RS_ACT_NONE, 1, false, y, l->n);
+    for (int i = 0; i < count; i++) {
+        const struct rs_rows r = {.backend = l[i]->backend, .m = 1, .k = l[i]->k, .x = x[i], .stride = l[i]->k};
+        apply(l[i], &r, (int64_t)l[i]->n * l[i]->k > 1 << 19 ? pool : NULL, RS_ACT_NONE, 1, false, y[i], l[i]->n);
+    }
     return true;
 }
 
@@ -156,7 +159,7 @@ static void product_dots(const float *x, ptrdiff_t xs, int m, const float *w, in
 #define BACKEND(id, words, can, table, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = init, .prepare = prepare, .apply = apply, \
-        .vector = vector, .product = (void (*)(void))f, \
+        .vectors = vectors, .product = (void (*)(void))f, \
     }
 #ifndef RS_NO_OPENBLAS
 static const struct rs_kernels *best(void)

@@ -158,13 +158,52 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
     rs_pool_run(pool, apply_part, &s);
 }
 
-bool rs_int8_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
+/* Several products of one row each; blocks of columns are counted through all of them. */
+struct vectors { struct rs_int8_job job[RS_VECTORS]; int first[RS_VECTORS + 1], count, step; rs_int8_columns *columns; atomic_int next; };
+
+static void vectors_part(void *arg, int part, int parts)
 {
-    struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
-    if (!allocate(&r, a))
-        return false;
-    quantize_part(&r, 0, 1);
-    rs_int8_apply(l, &r, (int64_t)l->n * l->k > 1 << 20 ? pool : NULL, RS_ACT_NONE, 1, false, y, l->n);
+    (void)part;
+    (void)parts;
+    struct vectors *v = arg;
+    for (;;) {
+        const int block = atomic_fetch_add_explicit(&v->next, 1, memory_order_relaxed);
+        int i = 0;
+        while (i < v->count && block >= v->first[i + 1])
+            i++;
+        if (i == v->count)
+            return;
+        const int from = (block - v->first[i]) * v->step, left = v->job[i].n - from;
+        v->columns(&v->job[i], from, from + (left < v->step ? left : v->step));
+    }
+}
+
+bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
+                     struct rs_arena *a)
+{
+    struct vectors v = {.count = count, .columns = (rs_int8_columns *)l[0]->backend->product};
+    size_t work = 0;
+    int columns = 0;
+    for (int i = 0; i < count; i++) {
+        work += (size_t)l[i]->n * (size_t)l[i]->k;
+        columns += l[i]->n;
+    }
+    if (work < 1 << 18)                       /* 256 kB pass faster than another thread wakes */
+        pool = NULL;
+    v.step = columns / (8 * rs_pool_threads(pool)) / 32 * 32;
+    v.step = v.step < 64 ? 64 : v.step;
+    for (int i = 0; i < count; i++) {
+        struct rs_rows r = {.backend = l[i]->backend, .m = 1, .k = l[i]->k, .x = x[i], .stride = l[i]->k};
+        if (!allocate(&r, a))
+            return false;
+        quantize_part(&r, 0, 1);
+        v.job[i] = (struct rs_int8_job){
+            .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l[i]->n, .kpad = (int)round_up((size_t)l[i]->k, 64),
+            .panel = l[i]->panel, .w_scale = l[i]->scale, .row_sum = l[i]->row_sum, .bias = l[i]->bias, .act = RS_ACT_NONE,
+            .alpha = 1, .y = y[i], .stride = l[i]->n};
+        v.first[i + 1] = v.first[i] + (l[i]->n + v.step - 1) / v.step;
+    }
+    rs_pool_run(pool, vectors_part, &v);
     return true;
 }
 
@@ -191,7 +230,7 @@ static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 #define BACKEND(id, words, can, table, limit, amx, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
-        .apply = rs_int8_apply, .vector = rs_int8_vector, .levels = limit, .tiles = amx, .product = (void (*)(void))f, \
+        .apply = rs_int8_apply, .vectors = rs_int8_vectors, .levels = limit, .tiles = amx, .product = (void (*)(void))f, \
     }
 BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, false, rs_int8_columns_portable);
 

@@ -115,7 +115,13 @@ void rs_linear_apply(const struct rs_linear *l, const struct rs_rows *r, struct 
 
 bool rs_linear_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
 {
-    return l->backend->vector(l, pool, a, x, y);
+    return l->backend->vectors(&l, &x, &y, 1, pool, a);
+}
+
+bool rs_linear_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count,
+                       struct rs_pool *pool, struct rs_arena *a)
+{
+    return l[0]->backend->vectors(l, x, y, count, pool, a);
 }
 
 void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out)

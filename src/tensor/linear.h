@@ -69,4 +69,9 @@ void rs_linear_apply(const struct rs_linear *l, const struct rs_rows *r, struct 
 /* One row without preparation, for the decoder: y[n] = W·x + bias. Serial unless n is large. */
 bool rs_linear_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
 
+/* Up to RS_VECTORS of them that do not depend on each other, as one job of the pool: y[i] = W[i]·x[i] + bias[i]. */
+#define RS_VECTORS 8
+bool rs_linear_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count,
+                       struct rs_pool *pool, struct rs_arena *a);
+
 #endif
