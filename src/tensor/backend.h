@@ -4,7 +4,10 @@
  *   weights: panels of 16 outputs; in a panel, for each 4 values of k the 16 outputs' 4 bytes (64 bytes).
  *            16 such lines are exactly one AMX B tile; one line is one AVX-512 register for vpdpbusd.
  *   rows:    tiles of 16 rows by 64 values, RS_TILE bytes each and in sequence along k: exactly one AMX A tile.
- * k is padded with zeros to 64, outputs and rows to 16.
+ * k is padded to 64, outputs and rows to 16.
+ *
+ * On x86 a weight is stored as its value + 128: every dot product there wants one factor unsigned. A sum is
+ * then too large by 128·Σx, which is known for each row and taken away when it is finished.
  */
 #ifndef RS_BACKEND_H
 #define RS_BACKEND_H
@@ -12,6 +15,13 @@
 #include "tensor/linear.h"
 
 #define RS_TILE 1024
+#ifdef __x86_64__
+#define RS_INT8_BIAS 128
+typedef uint8_t rs_int8_weight;
+#else
+#define RS_INT8_BIAS 0
+typedef int8_t rs_int8_weight;
+#endif
 
 struct rs_kernels;
 
@@ -40,7 +50,6 @@ struct rs_int8_job {
     int m, n, kpad;
     const int8_t *panel;
     const float *w_scale;
-    const int32_t *row_sum;
     const float *bias;
     enum rs_act act;
     float alpha;

@@ -17,7 +17,7 @@
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 /* What a packed layer holds, in this sequence, each part padded to 64 bytes. */
-struct layout { size_t kpad, n16, scale, row_sum, bias, bytes; };
+struct layout { size_t kpad, n16, scale, bias, bytes; };
 
 static bool layout_of(struct layout *o, int n, int k, bool bias)
 {
@@ -25,8 +25,7 @@ static bool layout_of(struct layout *o, int n, int k, bool bias)
     o->n16 = round_up((size_t)n, 16);
     if (!rs_mul_ok(o->n16, o->kpad, &o->scale))
         return false;
-    o->row_sum = o->scale + o->n16 * 4;
-    o->bias = o->row_sum + o->n16 * 4;
+    o->bias = o->scale + o->n16 * 4;
     o->bytes = o->bias + (bias ? o->n16 * 4 : 0);
     return true;
 }
@@ -35,7 +34,6 @@ static void point_at(struct rs_linear *l, const struct layout *o, const char *bl
 {
     l->panel = block;
     l->scale = (const float *)(block + o->scale);
-    l->row_sum = (const int32_t *)(block + o->row_sum);
     l->bias = bias ? (const float *)(block + o->bias) : NULL;
 }
 
@@ -46,14 +44,9 @@ static void pack_row(const float *w, int k, int row, const struct layout *o, cha
         amax = fmaxf(amax, fabsf(w[i]));
     const float inverse = amax > 0 ? 127 / amax : 0;
     int8_t *panel = (int8_t *)block + (size_t)(row / 16) * o->kpad * 16 + row % 16 * 4;
-    int32_t sum = 0;
-    for (int i = 0; i < k; i++) {
-        const int q = (int)lrintf(w[i] * inverse);
-        panel[i / 4 * 64 + i % 4] = (int8_t)q;
-        sum += q;
-    }
+    for (int i = 0; i < k; i++)
+        panel[i / 4 * 64 + i % 4] = (int8_t)(uint8_t)((int)lrintf(w[i] * inverse) + RS_INT8_BIAS);
     ((float *)(block + o->scale))[row] = amax / 127;
-    ((int32_t *)(block + o->row_sum))[row] = sum;
 }
 
 int rs_int8_init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack *pack, const struct rs_tensor *weight,
@@ -149,7 +142,7 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
 {
     struct spread s = {
         .job = {.q = r->q, .x_scale = r->scale, .x_sum = r->sum, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
-                .panel = l->panel, .w_scale = l->scale, .row_sum = l->row_sum, .bias = l->bias, .act = act,
+                .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = act,
                 .alpha = alpha, .add = add, .y = y, .stride = stride},
         .columns = (rs_int8_columns *)l->backend->product,
     };
@@ -215,9 +208,10 @@ void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
             const int8_t *x = rs_int8_row(j, row);
             int32_t sums[16] = {0};
             for (int k = 0; k < j->kpad; k += 4) {
-                const int8_t *a = x + k / 64 * RS_TILE + k % 64, *w = panel + k * 16;
-                for (int c = 0; c < 16; c++)
-                    sums[c] += a[0] * w[4 * c] + a[1] * w[4 * c + 1] + a[2] * w[4 * c + 2] + a[3] * w[4 * c + 3];
+                const int8_t *a = x + k / 64 * RS_TILE + k % 64;
+                const rs_int8_weight *w = (const rs_int8_weight *)panel + k * 16;
+                for (int c = 0; c < 16; c++, w += 4)
+                    sums[c] += a[0] * w[0] + a[1] * w[1] + a[2] * w[2] + a[3] * w[3];
             }
             finish_tile(j, sums, row, 1, col);
         }

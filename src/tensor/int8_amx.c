@@ -34,11 +34,11 @@ static void block_2x2(const int8_t *a0, const int8_t *a1, const int8_t *w0, cons
         _tile_loadd(4, a0 + t * RS_TILE, 64);
         _tile_loadd(5, a1 + t * RS_TILE, 64);
         _tile_loadd(6, w0 + t * RS_TILE, 64);
-        _tile_dpbssd(0, 4, 6);
-        _tile_dpbssd(1, 5, 6);
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 5, 6);
         _tile_loadd(7, w1 + t * RS_TILE, 64);
-        _tile_dpbssd(2, 4, 7);
-        _tile_dpbssd(3, 5, 7);
+        _tile_dpbsud(2, 4, 7);
+        _tile_dpbsud(3, 5, 7);
         fetch(p, lines);
     }
 }
@@ -50,9 +50,9 @@ static void block_1x2(const int8_t *a0, const int8_t *w0, const int8_t *w1, int 
     for (int t = 0; t < tiles; t++) {
         _tile_loadd(4, a0 + t * RS_TILE, 64);
         _tile_loadd(6, w0 + t * RS_TILE, 64);
-        _tile_dpbssd(0, 4, 6);
+        _tile_dpbsud(0, 4, 6);
         _tile_loadd(7, w1 + t * RS_TILE, 64);
-        _tile_dpbssd(2, 4, 7);
+        _tile_dpbsud(2, 4, 7);
     }
 }
 

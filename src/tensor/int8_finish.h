@@ -10,7 +10,7 @@ static inline void finish_vector(const struct rs_int8_job *j, vi sums, int row, 
     if (left <= 0)
         return;
     float *y = j->y + row * j->stride + col;
-    vf v = __builtin_convertvector(sums, vf) * (load(j->w_scale + col) * j->x_scale[row]);
+    vf v = __builtin_convertvector(sums - RS_INT8_BIAS * j->x_sum[row], vf) * (load(j->w_scale + col) * j->x_scale[row]);
     if (j->bias)
         v += load(j->bias + col);
     v = act_v(v, j->act) * j->alpha;

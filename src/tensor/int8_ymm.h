@@ -1,7 +1,6 @@
-/* int8 GEMM on 32-byte vectors, shared by the AVX-VNNI and the AVX2 file, which define
- *   multiply(sum, w, x): sum + four products of each 32-bit lane, and
- *   start(j, row): the 16 sums' first values as two vectors start0, start1 (unsigned operands' correction).
- * 4 rows by 16 outputs: 8 sums, 2 weights, the broadcast row and a temporary fit 16 registers.
+/* int8 GEMM on 32-byte vectors, shared by the AVX-VNNI and the AVX2 file, which define multiply(sum, w, x):
+ * sum + four products of each 32-bit lane, w unsigned and x signed. 4 rows by 16 outputs: 8 sums, 2 weights,
+ * the broadcast row and a temporary fit 16 registers.
  */
 #include <immintrin.h>
 
@@ -9,15 +8,12 @@
 #include "tensor/int8_finish.h"
 
 static inline __m256i multiply(__m256i sum, __m256i w, __m256i x);
-static inline __m256i prepare_w(__m256i w);
-static inline __m256i prepare_x(__m256i x);
-static inline __m256i first_sum(const struct rs_int8_job *j, int row, int col);
 
 static inline __m256i four(const int8_t *x)
 {
     int32_t v;
     memcpy(&v, x, sizeof v);
-    return prepare_x(_mm256_set1_epi32(v));
+    return _mm256_set1_epi32(v);
 }
 
 static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, int row, int rows, int col)
@@ -25,15 +21,13 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
     const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
     __m256i sum[4][2];
     UNROLL
-    for (int r = 0; r < rows; r++) {
-        sum[r][0] = first_sum(j, row + r, col);
-        sum[r][1] = first_sum(j, row + r, col + 8);
-    }
+    for (int r = 0; r < rows; r++)
+        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
         for (int g = 0; g < 64; g += 4) {
             const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
-            const __m256i w0 = prepare_w(_mm256_loadu_si256((const __m256i *)line));
-            const __m256i w1 = prepare_w(_mm256_loadu_si256((const __m256i *)(line + 32)));
+            const __m256i w0 = _mm256_loadu_si256((const __m256i *)line);
+            const __m256i w1 = _mm256_loadu_si256((const __m256i *)(line + 32));
             UNROLL
             for (int r = 0; r < rows; r++) {
                 const __m256i a = four(x + r * 64 + g);

@@ -34,7 +34,6 @@ struct rs_linear {
     int n, k;
     const void *panel;        /* weights as the backend wants them */
     const float *scale;       /* per output channel, or NULL */
-    const int32_t *row_sum;   /* Σ_k of the quantised weights, or NULL */
     const float *bias;        /* n values, or NULL */
     void *owned;              /* memory to free, or NULL when everything is mapped */
 };
