@@ -192,7 +192,7 @@ bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, fl
         quantize_part(&r, 0, 1);
         v.job[i] = (struct rs_int8_job){
             .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l[i]->n, .kpad = (int)round_up((size_t)l[i]->k, 64),
-            .panel = l[i]->panel, .w_scale = l[i]->scale, .row_sum = l[i]->row_sum, .bias = l[i]->bias, .act = RS_ACT_NONE,
+            .panel = l[i]->panel, .w_scale = l[i]->scale, .bias = l[i]->bias, .act = RS_ACT_NONE,
             .alpha = 1, .y = y[i], .stride = l[i]->n};
         v.first[i + 1] = v.first[i] + (l[i]->n + v.step - 1) / v.step;
     }
