@@ -99,7 +99,8 @@ static int resample(struct rs_mix *m, const float *mono, size_t n, bool last, st
     if (!m->src) {
         if (!out_space(m, n))
             return rs_fail(e, RS_E_NOMEM, "Not enough memory for the resampled sound.");
-        memcpy(m->out + m->out_to, mono, n * sizeof *mono);
+        if (n)
+            memcpy(m->out + m->out_to, mono, n * sizeof *mono);
         m->out_to += n;
         return 0;
     }
