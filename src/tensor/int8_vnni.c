@@ -71,4 +71,5 @@ void rs_int8_columns_vnni(const struct rs_int8_job *j, int from, int to)
             all_rows(j, col, 2);
         else
             all_rows(j, col, 1);
+    _mm256_zeroupper();       /* GCC 12 forgets it here; whoever runs SSE code next would be 8 times slower */
 }

@@ -55,4 +55,5 @@ static inline void columns(const struct rs_int8_job *j, int from, int to)
         for (; row < j->m; row++)
             block(j, row, 1, col);
     }
+    _mm256_zeroupper();       /* GCC 12 forgets it here */
 }
