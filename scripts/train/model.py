@@ -1,0 +1,276 @@
+"""FastConformer with a CTC and a TDT head; NeMo's graph and tensor names."""
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import kernels
+
+DURATIONS = 5
+
+
+class Config:
+    """Geometry; stored in every checkpoint."""
+
+    def __init__(self, mels=80, width=256, layers=10, heads=4, channels=128, kernel=9, vocabulary=256,
+                 predictor=256, joint=256, dropout=0.1):
+        self.mels, self.width, self.layers, self.heads = mels, width, layers, heads
+        self.channels, self.kernel, self.vocabulary = channels, kernel, vocabulary
+        self.predictor, self.joint, self.dropout = predictor, joint, dropout
+
+
+def subsampled(lengths):
+    return torch.div(lengths - 1, 2, rounding_mode="floor") + 1
+
+
+def drop(x, rate, training):
+    """Dropout with one mask per utterance and channel, shared over time."""
+    if not training or rate == 0:
+        return x
+    mask = torch.empty(x.shape[0], 1, x.shape[2], dtype=x.dtype).bernoulli_(1 - rate) / (1 - rate)
+    return x * mask
+
+
+class Subsampling(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        n = c.channels
+        self.conv = nn.Sequential(
+            nn.Conv2d(1, n, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(n, n, 3, 2, 1, groups=n), nn.Conv2d(n, n, 1), nn.ReLU(),
+            nn.Conv2d(n, n, 3, 2, 1, groups=n), nn.Conv2d(n, n, 1), nn.ReLU())
+        self.out = nn.Linear(n * (c.mels // 8), c.width)
+
+    def forward(self, x, lengths):
+        """x [B, T, F] zero beyond lengths -> [B, T', d], lengths'."""
+        if self.training and torch.is_autocast_enabled("cpu"):
+            return self.fast(x, lengths)
+        x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+
+        def mask(x, lengths):
+            valid = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
+            return x * valid[:, None, :, None].to(x.dtype)
+
+        for index, module in enumerate(self.conv):
+            x = module(x)
+            if index in (0, 2, 5):
+                lengths = subsampled(lengths)
+            if index in (1, 4, 7):
+                x = mask(x, lengths)
+        b, n, t, f = x.shape
+        return self.out(x.permute(0, 2, 1, 3).reshape(b, t, n * f)), lengths
+
+
+    def fast(self, x, lengths):
+        """The same in bfloat16, channels last, with the kernels of kernels.c."""
+        def mask(x, lengths):
+            valid = torch.arange(x.shape[1]) < lengths[:, None]
+            return x * valid[:, :, None, None].to(x.dtype)
+
+        lengths = subsampled(lengths)
+        x = kernels.First.apply(x, self.conv[0].weight, self.conv[0].bias, lengths)
+        for deep, flat in ((2, 3), (5, 6)):
+            x = kernels.Depthwise.apply(x, self.conv[deep].weight, self.conv[deep].bias)
+            lengths = subsampled(lengths)
+            weight = self.conv[flat].weight
+            x = F.linear(x, weight[:, :, 0, 0], self.conv[flat].bias)
+            x = mask(F.relu(x, inplace=True), lengths)
+        b, t, f, n = x.shape
+        # The linear layer's input is channel-major: reorder its weight, not the activations.
+        weight = self.out.weight.view(-1, n, f).transpose(1, 2).reshape(-1, f * n)
+        return F.linear(x.view(b, t, f * n), weight, self.out.bias), lengths
+
+
+class FeedForward(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.linear1 = nn.Linear(c.width, 4 * c.width)
+        self.linear2 = nn.Linear(4 * c.width, c.width)
+        self.dropout = c.dropout
+
+    def forward(self, x):
+        return self.linear2(drop(F.silu(self.linear1(x)), self.dropout, self.training))
+
+
+class Attention(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.heads, self.dim = c.heads, c.width // c.heads
+        for name in ("linear_q", "linear_k", "linear_v", "linear_out"):
+            setattr(self, name, nn.Linear(c.width, c.width))
+        self.linear_pos = nn.Linear(c.width, c.width, bias=False)
+        self.pos_bias_u = nn.Parameter(torch.zeros(c.heads, self.dim))
+        self.pos_bias_v = nn.Parameter(torch.zeros(c.heads, self.dim))
+
+    def forward(self, x, positions, hidden):
+        """positions [2T-1, d]; hidden [B, 1, 1, T] additive mask or None."""
+        b, t, d = x.shape
+        split = (b, t, self.heads, self.dim)
+        q, k, v = (m(x).view(split) for m in (self.linear_q, self.linear_k, self.linear_v))
+        p = self.linear_pos(positions).view(1, 2 * t - 1, self.heads, self.dim)
+        content = (q + self.pos_bias_u.to(q.dtype)).transpose(1, 2) @ k.permute(0, 2, 3, 1)
+        relative = (q + self.pos_bias_v.to(q.dtype)).transpose(1, 2) @ p.permute(0, 2, 3, 1)
+        # Row i of `relative` must be read from column t-1-i on.
+        relative = F.pad(relative, (1, 0)).view(b, self.heads, 2 * t, t)[:, :, 1:].reshape(
+            b, self.heads, t, 2 * t - 1)[..., :t]
+        scores = (content + relative).float() * (1 / math.sqrt(self.dim))
+        if hidden is not None:
+            scores = scores + hidden
+        out = scores.softmax(-1).to(v.dtype) @ v.transpose(1, 2)
+        return self.linear_out(out.transpose(1, 2).reshape(b, t, d))
+
+
+class Convolution(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.pointwise_conv1 = nn.Linear(c.width, 2 * c.width)
+        self.depthwise_conv = nn.Conv1d(c.width, c.width, c.kernel, padding=(c.kernel - 1) // 2, groups=c.width)
+        self.batch_norm = nn.BatchNorm1d(c.width)
+        self.pointwise_conv2 = nn.Linear(c.width, c.width)
+
+    def forward(self, x, valid):
+        x = F.glu(self.pointwise_conv1(x), -1)
+        if valid is not None:
+            x = x * valid
+        x = self.depthwise_conv(x.transpose(1, 2))
+        x = F.silu(self.batch_norm(x))
+        return self.pointwise_conv2(x.transpose(1, 2))
+
+
+class Layer(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.norm_feed_forward1 = nn.LayerNorm(c.width)
+        self.feed_forward1 = FeedForward(c)
+        self.norm_conv = nn.LayerNorm(c.width)
+        self.conv = Convolution(c)
+        self.norm_self_att = nn.LayerNorm(c.width)
+        self.self_attn = Attention(c)
+        self.norm_feed_forward2 = nn.LayerNorm(c.width)
+        self.feed_forward2 = FeedForward(c)
+        self.norm_out = nn.LayerNorm(c.width)
+        self.dropout = c.dropout
+
+    def forward(self, x, positions, hidden, valid):
+        def out(y):
+            return drop(y, self.dropout, self.training)
+        x = x + 0.5 * out(self.feed_forward1(self.norm_feed_forward1(x)))
+        x = x + out(self.self_attn(self.norm_self_att(x), positions, hidden))
+        x = x + out(self.conv(self.norm_conv(x), valid))
+        x = x + 0.5 * out(self.feed_forward2(self.norm_feed_forward2(x)))
+        return self.norm_out(x)
+
+
+def position_table(t, d):
+    position = torch.arange(t - 1, -t, -1, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, d, 2, dtype=torch.float32) * (-math.log(10000.0) / d))
+    table = torch.empty(2 * t - 1, d)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)
+    return table
+
+
+class Encoder(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.pre_encode = Subsampling(c)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.dropout = c.dropout
+
+    def forward(self, x, lengths, middle=None):
+        """Returns encoded [B, T', d], lengths' and, if asked, a middle layer's output."""
+        x, lengths = self.pre_encode(x, lengths)
+        t = x.shape[1]
+        positions = position_table(t, x.shape[2]).to(x.device)
+        valid = hidden = None
+        if int(lengths.min()) < t:
+            inside = torch.arange(t, device=x.device) < lengths[:, None]
+            hidden = torch.zeros(inside.shape, device=x.device).masked_fill(~inside, -1e4)[:, None, None]
+            valid = inside[:, :, None].to(x.dtype)
+        x = drop(x, self.dropout, self.training)
+        tap = None
+        for index, layer in enumerate(self.layers):
+            x = layer(x, positions, hidden, valid)
+            if index == middle:
+                tap = x
+        return x, lengths, tap
+
+
+class Predictor(nn.Module):
+    """Embedding (row `blank` stays zero) and one LSTM layer."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.embed = nn.Embedding(c.vocabulary + 1, c.predictor, padding_idx=c.vocabulary)
+        self.lstm = nn.LSTM(c.predictor, c.predictor, batch_first=True)
+
+    def forward(self, tokens, state=None):
+        return self.lstm(self.embed(tokens), state)
+
+
+class Joint(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.enc = nn.Linear(c.width, c.joint)
+        self.pred = nn.Linear(c.predictor, c.joint)
+        self.out = nn.Linear(c.joint, c.vocabulary + 1 + DURATIONS)
+
+    def forward(self, encoded, predicted):
+        """Both already projected and broadcastable."""
+        return self.out(F.relu(encoded + predicted))
+
+
+class Recogniser(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.ctc = nn.Linear(config.width, config.vocabulary + 1)
+        self.middle_ctc = nn.Linear(config.width, config.vocabulary + 1)   # training only
+        self.phones = nn.Linear(config.width, 2 * 41)                       # training only
+        self.predictor = Predictor(config)
+        self.joint = Joint(config)
+
+    def forward(self, x, lengths, middle=None):
+        return self.encoder(x, lengths, middle)
+
+    @torch.no_grad()
+    def decode_ctc(self, encoded, lengths):
+        best = self.ctc(encoded).argmax(-1)
+        blank, result = self.config.vocabulary, []
+        for row, n in zip(best, lengths):
+            row = torch.unique_consecutive(row[:n])
+            result.append(row[row != blank].tolist())
+        return result
+
+    @torch.no_grad()
+    def decode_tdt(self, encoded, length, max_symbols=10):
+        """Greedy TDT of one utterance: [T', d] -> [(token, frame, duration)]."""
+        blank, result = self.config.vocabulary, []
+        projected = self.joint.enc(encoded[:length])
+
+        def predict(token, state):
+            out, state = self.predictor(torch.tensor([[token]]), state)
+            return self.joint.pred(out[0, 0]), state
+
+        g, state = predict(blank, None)
+        t = 0
+        while t < length:
+            symbols = 0
+            while True:
+                logits = self.joint(projected[t], g)
+                token = int(logits[:blank + 1].argmax())
+                duration = int(logits[blank + 1:].argmax())
+                if token != blank:
+                    result.append((token, t, duration))
+                    g, state = predict(token, state)
+                elif duration == 0:
+                    duration = 1
+                symbols += 1
+                t += duration
+                if duration or symbols == max_symbols:
+                    break
+            if not duration:
+                t += 1
+        return result

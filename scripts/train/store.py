@@ -1,0 +1,78 @@
+"""A flat cache of waveforms: one int16 file plus a table of utterances.
+
+NAME.pcm   16 kHz mono int16 samples, one utterance after the other
+NAME.tsv   start sample, samples, speaker, split, name, normalised transcript[, phones]
+
+Phones, known for some synthetic voices, read "hh:0.281 ax:0.334 ..." with end times in seconds.
+"""
+import os
+
+import numpy as np
+import soundfile
+import soxr
+
+RATE = 16000
+
+
+def base_directory():
+    """Where caches, checkpoints and exports live."""
+    default = os.path.join(os.path.expanduser("~"), ".cache", "rec-stt-train")
+    return os.environ.get("REC_STT_TRAIN_DIR", default)
+
+
+def decode_file(path):
+    """Samples of any audio file as int16 at 16 kHz, mono."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    samples = samples.mean(axis=1)
+    if rate != RATE:
+        samples = soxr.resample(samples, rate, RATE)
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+
+
+class Writer:
+    """Appends utterances; an interrupted run can be continued."""
+
+    def __init__(self, base, append=False):
+        mode = "a" if append else "w"
+        self.table = open(base + ".tsv", mode, encoding="utf-8")
+        self.pcm = open(base + ".pcm", mode + "b")
+        self.position = os.path.getsize(base + ".pcm") // 2 if append else 0
+
+    def add(self, samples, speaker, split, name, text, phones=""):
+        samples = np.ascontiguousarray(samples, dtype="<i2")
+        self.pcm.write(samples.tobytes())
+        self.table.write("%d\t%d\t%s\t%s\t%s\t%s\t%s\n" % (
+            self.position, len(samples), speaker, split, name, text, phones))
+        self.position += len(samples)
+
+    def flush(self):
+        self.pcm.flush()
+        self.table.flush()
+
+    def close(self):
+        self.pcm.close()
+        self.table.close()
+
+
+class Store:
+    """Read access; utterances are memory-mapped."""
+
+    def __init__(self, base):
+        self.base = base
+        self.reload()
+
+    def reload(self):
+        """Take in what a writer has added since."""
+        size = os.path.getsize(self.base + ".pcm") // 2
+        self.pcm = np.memmap(self.base + ".pcm", dtype="<i2", mode="r", shape=(size,))
+        self.items = []
+        with open(self.base + ".tsv", encoding="utf-8") as table:
+            for line in table:
+                if not line.endswith("\n"):
+                    break
+                start, count, *rest = line.rstrip("\n").split("\t")
+                if int(start) + int(count) <= size:
+                    self.items.append((int(start), int(count), *rest, *[""] * (5 - len(rest))))
+
+    def audio(self, item):
+        return np.array(self.pcm[item[0]:item[0] + item[1]])

@@ -1,0 +1,445 @@
+"""Train the recogniser.  Resumes from the last checkpoint by itself.
+
+usage: train.py [--threads N] [--stop-step N]
+
+Everything lives in the training directory (REC_STT_TRAIN_DIR):
+  cache/real, cache/synth*   waveforms (prepare.py, synthesize.py)
+  tokenizer.model            tokenizer.py
+  schedule.json              optional overrides of SCHEDULE, read again and again
+  checkpoint.pt              model, EMA, optimiser, step (written every few minutes)
+  log/train.jsonl            one JSON object per report or evaluation
+"""
+import argparse
+import glob
+import json
+import math
+import os
+import time
+
+import jiwer
+import numpy as np
+import sentencepiece
+import torch
+from torch.nn import functional as F
+
+import features
+from augment import Pipeline, room_bank
+from kernels import TransducerLoss
+from model import Config, Recogniser
+from store import RATE, Store, base_directory
+from text import for_scoring
+
+SCHEDULE = {
+    "peak": 1.5e-3,           # learning rate after warm-up
+    "warmup": 400,            # steps
+    "decay_from": 0,          # time (seconds since 1970) at which the learning rate starts to fall linearly
+    "decay_to": 0,            # time at which it reaches peak / 50; 0: no decay
+    "batch_seconds": 120,     # padded audio per step
+    "strength": 1.0,          # how often and how hard examples are distorted
+    "ramp": 1500,             # steps until augmentation has that strength
+    "dropout": 0.1,
+    "middle": 0.3,            # weight of the CTC loss at the middle layer
+    "tdt": 0.0,               # weight of the TDT loss
+    "tdt_cells": 25000,       # lattice size per step, by choosing utterances
+    "phone": 0.5,             # weight of the phone loss at the middle layer (synthetic speech with known times)
+    "ema": 0.998,
+    "weights": {"native": 0.40, "accented": 0.12, "timed": 0.28, "synthetic": 0.16, "none": 0.04, "pseudo": 0.0},
+    "checkpoint_seconds": 420,
+    "evaluate_seconds": 900,
+}
+EVALUATION = {"librispeech": 40, "lj": 20, "heldout": 6, "speechocean": 60, "synthetic_heldout": 60}
+
+
+# Phones of flite and festival; "pau" is silence, unknown names are not scored.
+PHONES = {p: i for i, p in enumerate(
+    """pau aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z
+    zh""".split())}
+
+
+def schedule():
+    values = dict(SCHEDULE)
+    path = os.path.join(base_directory(), "schedule.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            values.update(json.load(file))
+    return values
+
+
+def learning_rate(step, s):
+    rate = s["peak"] * min(1.0, (step + 1) / s["warmup"])
+    if s["decay_to"] and time.time() > s["decay_from"]:
+        rest = (s["decay_to"] - time.time()) / max(1, s["decay_to"] - s["decay_from"])
+        rate *= max(0.02, rest)
+    return rate
+
+
+def log(record):
+    record["time"] = time.strftime("%Y-%m-%dT%H:%M:%S")
+    path = os.path.join(base_directory(), "log", "train.jsonl")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+class Data(torch.utils.data.IterableDataset):
+    """Endless batches of augmented features, made in a worker process."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def load(self):
+        cache = os.path.join(base_directory(), "cache")
+        self.groups = {"native": [], "accented": [], "timed": [], "synthetic": [], "pseudo": []}
+        for path in sorted(glob.glob(os.path.join(cache, "*.tsv"))):
+            name = os.path.basename(path)[:-4]
+            if name == "synthetic_heldout":
+                continue
+            store = Store(path[:-4])
+            for item in store.items:
+                if item[3] != "train" or not item[5] or item[1] > 17 * RATE:
+                    continue
+                group = ("timed" if item[6] else "synthetic") if name.startswith("synth") else "pseudo" if name.startswith("pseudo") else \
+                    "accented" if item[4].startswith("speechocean") else "native"
+                self.groups[group].append((store, item))
+        self.weights = {}
+        for name, items in self.groups.items():
+            if not items:
+                continue
+            # Between flat over utterances and flat over speakers.
+            count = {}
+            for _, item in items:
+                count[item[2]] = count.get(item[2], 0) + 1
+            weight = np.array([count[item[2]] ** -0.4 for _, item in items])
+            self.weights[name] = np.cumsum(weight / weight.sum())
+        self.loaded = time.time()
+
+    def draw(self, rng, group):
+        items = self.groups[group]
+        store, item = items[min(len(items) - 1, int(np.searchsorted(self.weights[group], rng.random())))]
+        return store.audio(item).astype(np.float32) / 32768, item[5], item[6]
+
+    def one(self, rng, pipeline, s, strength):
+        """-> (features [T, 80], tokens, phone labels [T', 2])."""
+        names = [n for n in s["weights"] if n == "none" or self.groups.get(n)]
+        weight = np.array([s["weights"][n] for n in names])
+        group = names[int(rng.choice(len(names), p=weight / weight.sum()))]
+        if group == "none":
+            mel, _ = pipeline.features(pipeline.nonspeech(), True, strength, 2)
+            return pipeline.mask(mel, strength), [], phone_labels([], len(mel), 160)
+        synthetic = group in ("synthetic", "timed")
+        x, text, phones = self.draw(rng, group)
+        timed = [(0, phones)]
+        if rng.random() < 0.35 * strength and len(x) < 6 * RATE:
+            parts, texts = [x], [text]
+            limit = rng.uniform(6, 15) * RATE
+            while sum(map(len, parts)) < limit and len(parts) < 5:
+                other = group if rng.random() < 0.7 else names[int(rng.choice(len(names), p=weight / weight.sum()))]
+                if other == "none":
+                    break
+                y, more, phones = self.draw(rng, other)
+                if len(y) + sum(map(len, parts)) > 16 * RATE:
+                    break
+                parts.append(np.zeros(int(rng.exponential(0.5) * RATE), dtype=np.float32))
+                timed.append((sum(map(len, parts)), phones))
+                parts.append(y * rng.uniform(0.6, 1.6))
+                texts.append(more)
+            x, text = np.concatenate(parts), " ".join(texts)
+        tokens = self.tokenizer.encode(text)
+        repeats = sum(a == b for a, b in zip(tokens, tokens[1:]))
+        limit = len(x) / 1280 / (len(tokens) + repeats + 3)
+        x, before = pipeline.distort(x, synthetic, strength)
+        mel, hop = pipeline.features(x, synthetic, strength, max(0.8, limit))
+        if (len(mel) + 7) // 8 < len(tokens) + repeats + 1:
+            return self.one(rng, pipeline, s, strength)
+        labels = phone_labels([(before + at, p) for at, p in timed], len(mel), hop)
+        return pipeline.mask(mel, strength), tokens, labels
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng(self.seed + 1000 * (worker.id if worker else 0))
+        self.tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
+        self.load()
+        rooms = room_bank(os.path.join(base_directory(), "cache", "rooms.npy"))
+        pipeline = Pipeline(rng, rooms, lambda: self.draw(rng, "native" if rng.random() < 0.7 else "accented")[0])
+        step = self.seed
+        while True:
+            s = schedule()
+            if time.time() - self.loaded > 200:
+                self.load()
+            strength = s["strength"] * min(1.0, 0.15 + 0.85 * step / s["ramp"])
+            pool = [self.one(rng, pipeline, s, strength) for _ in range(160)]
+            pool.sort(key=lambda p: len(p[0]))
+            batches, batch = [], []
+            for sample in pool:
+                if batch and len(sample[0]) * (len(batch) + 1) > s["batch_seconds"] * 100:
+                    batches.append(batch)
+                    batch = []
+                batch.append(sample)
+            batches.append(batch)
+            for index in rng.permutation(len(batches)):
+                batch = batches[index]
+                if len(batch[-1][0]) * len(batch) < s["batch_seconds"] * 30:
+                    continue
+                step += 1
+                yield collate(batch)
+
+
+def phone_labels(timed, frames, hop):
+    """Two phones per encoder frame, a quarter and three quarters into it; -1 where unknown."""
+    count = (frames + 7) // 8
+    labels = np.full((count, 2), -1, dtype=np.int64)
+    for start, phones in timed:
+        if not phones:
+            continue
+        ends, names = zip(*((float(p.rsplit(":", 1)[1]), p.rsplit(":", 1)[0]) for p in phones.split()))
+        ends = np.array(ends) * RATE + start
+        ids = np.array([PHONES.get(name, -1) for name in names])
+        at = (np.arange(count)[:, None] * 8 + np.array([-2, 2])) * hop
+        inside = (at >= start) & (at < ends[-1])
+        labels[inside] = ids[np.searchsorted(ends, at[inside], side="right")]
+    return torch.from_numpy(labels)
+
+
+def collate(batch):
+    lengths = torch.tensor([len(mel) for mel, _, _ in batch])
+    # Rounding keeps the number of different shapes small.
+    longest = -(-int(lengths.max()) // 32) * 32
+    x = torch.zeros(len(batch), longest, features.MELS)
+    phones = torch.full((len(batch), longest // 8, 2), -1)
+    for row, phone_row, (mel, _, labels) in zip(x, phones, batch):
+        row[:len(mel)] = mel
+        phone_row[:len(labels)] = labels
+    targets = torch.tensor([t for _, tokens, _ in batch for t in tokens], dtype=torch.long)
+    target_lengths = torch.tensor([len(tokens) for _, tokens, _ in batch])
+    return x, lengths, targets, target_lengths, phones
+
+
+def ctc(logits, targets, lengths, target_lengths, blank):
+    """Mean CTC loss per target token of the batch."""
+    logp = logits.float().log_softmax(-1).transpose(0, 1)
+    loss = F.ctc_loss(logp, targets, lengths, target_lengths, blank, reduction="none", zero_infinity=True)
+    return loss.sum() / max(1, int(target_lengths.sum()))
+
+
+def transducer(model, encoded, frames, targets, target_lengths, cells):
+    """TDT loss per token over as many utterances as fit into `cells` lattice points."""
+    chosen, used = [], 0
+    for index in torch.randperm(len(frames)).tolist():
+        size = int(frames[index]) * (int(target_lengths[index]) + 1)
+        if target_lengths[index] and used + size <= cells:
+            chosen.append(index)
+            used += size
+    if not chosen:
+        return None
+    starts = [0] + target_lengths.cumsum(0).tolist()
+    labels = [targets[starts[i]:starts[i + 1]] for i in chosen]
+    blank = model.config.vocabulary
+    # The start of a sequence is the blank, whose embedding stays zero.
+    padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=blank)
+    with torch.autocast("cpu", enabled=False):
+        predicted, _ = model.predictor(F.pad(padded, (1, 0), value=blank))
+    predicted = model.joint.pred(predicted)
+    projected = model.joint.enc(encoded[chosen])
+    cellwise = [F.relu(projected[n, :frames[i], None] + predicted[n, None, :len(labels[n]) + 1]).flatten(0, 1)
+                for n, i in enumerate(chosen)]
+    logits = model.joint.out(torch.cat(cellwise)).float()
+    counts = torch.tensor([len(row) for row in labels])
+    loss = TransducerLoss.apply(logits, frames[chosen].contiguous(), counts, torch.cat(labels), 0.05)
+    return loss / int(counts.sum())
+
+
+class Muon:
+    """Momentum with orthogonalised updates (Jordan et al. 2024) for stacks of equal matrices.
+
+    Scaled as AdamW's updates usually are (0.2 RMS), so that one learning rate serves both.
+    """
+
+    def __init__(self, parameters, momentum=0.95, decay=0.05):
+        shapes = {}
+        for p in parameters:
+            shapes.setdefault(tuple(p.shape), []).append(p)
+        self.groups = list(shapes.values())
+        self.momenta = [torch.zeros(len(g), *g[0].shape) for g in self.groups]
+        self.momentum, self.decay = momentum, decay
+
+    @torch.no_grad()
+    def step(self, rate):
+        for group, momentum in zip(self.groups, self.momenta):
+            gradient = torch.stack([p.grad for p in group])
+            momentum.lerp_(gradient, 1 - self.momentum)
+            x = gradient.lerp_(momentum, self.momentum).bfloat16()
+            tall = x.shape[1] > x.shape[2]
+            if tall:
+                x = x.mT
+            x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+            for _ in range(5):
+                a = x @ x.mT
+                x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+            if tall:
+                x = x.mT
+            size = rate * 0.2 * max(x.shape[1:]) ** 0.5
+            torch._foreach_mul_(group, 1 - rate * self.decay)
+            torch._foreach_add_(group, list(x.float().unbind(0)), alpha=-size)
+            for p in group:
+                p.grad = None
+
+    def state_dict(self):
+        return self.momenta
+
+    def load_state_dict(self, state):
+        if [m.shape for m in state] == [m.shape for m in self.momenta]:
+            self.momenta = state
+
+
+class Optimiser:
+    """Muon for the matrices of the encoder, AdamW for everything else."""
+
+    def __init__(self, model):
+        matrices, others = [], []
+        for name, p in model.named_parameters():
+            inside = name.startswith("encoder.layers") or name == "encoder.pre_encode.out.weight"
+            (matrices if p.ndim == 2 and inside and "pos_bias" not in name else others).append(p)
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(others, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+
+    def step(self, rate):
+        self.muon.step(rate)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+    def state_dict(self):
+        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state):
+        """A changed model keeps its weights and starts the optimiser afresh."""
+        self.muon.load_state_dict(state["muon"])
+        try:
+            self.adam.load_state_dict(state["adam"])
+        except ValueError as error:
+            log({"event": "optimiser reset", "why": str(error)})
+
+
+def save(path, **content):
+    torch.save(content, path + ".new")
+    os.replace(path + ".new", path)
+
+
+def evaluate(model, tokenizer, counts=None):
+    """Greedy CTC word error rate per held-out set (a fixed sample)."""
+    model.eval()
+    cache = os.path.join(base_directory(), "cache")
+    result = {}
+    stores = [Store(os.path.join(cache, name)) for name in ("real", "synthetic_heldout")]
+    for split, count in (counts or EVALUATION).items():
+        items = [(s, i) for s in stores for i in s.items if i[3] == split and i[1] < 20 * RATE]
+        items = items[::max(1, len(items) // count)][:count]
+        references, hypotheses = [], []
+        for store, item in items:
+            mel = features.features(torch.from_numpy(store.audio(item).astype(np.float32) / 32768))
+            with torch.no_grad():
+                encoded, lengths, _ = model(mel[None], torch.tensor([len(mel)]))
+            references.append(for_scoring(item[5]))
+            hypotheses.append(for_scoring(tokenizer.decode(model.decode_ctc(encoded, lengths)[0])))
+        result[split] = round(100 * jiwer.wer(references, hypotheses), 2)
+        result["example_" + split] = [references[1], hypotheses[1]]
+    model.train()
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--stop-step", type=int, default=10 ** 9)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    base = base_directory()
+    tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base, "tokenizer.model"))
+    config = Config(width=256, layers=8, heads=4, channels=64, vocabulary=tokenizer.get_piece_size())
+    torch.manual_seed(1)
+    model, average = Recogniser(config), Recogniser(config)
+    average.load_state_dict(model.state_dict())
+    optimiser = Optimiser(model)
+    step, seconds, tdt_steps = 0, 0.0, 0
+    path = os.path.join(base, "checkpoint.pt")
+    if os.path.exists(path):
+        state = torch.load(path, map_location="cpu", weights_only=False)
+        model.load_state_dict(state["model"], strict=False)
+        average.load_state_dict(state["average"], strict=False)
+        if isinstance(state["optimiser"], dict):
+            optimiser.load_state_dict(state["optimiser"])
+        step, seconds, tdt_steps = state["step"], state["seconds"], state.get("tdt_steps", 0)
+    log({"event": "start", "step": step, "parameters": sum(p.numel() for p in model.parameters()),
+         "config": vars(config), "schedule": schedule()})
+    loader = torch.utils.data.DataLoader(Data(step), batch_size=None, num_workers=1, prefetch_factor=8)
+    model.train()
+    blank, middle = config.vocabulary, config.layers // 2 - 1
+    s = schedule()
+    started = saved = evaluated = reported = time.time()
+    sums, phone_sum, tdt_sum, counted, heard = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0
+    source = list(average.state_dict().values())
+    floats = [(a, m) for a, m in zip(source, model.state_dict().values()) if a.is_floating_point()]
+    for x, lengths, targets, target_lengths, phones in loader:
+        for module in model.modules():
+            if hasattr(module, "dropout"):
+                module.dropout = s["dropout"]
+        with torch.autocast("cpu", torch.bfloat16):
+            encoded, frames, tap = model(x, lengths, middle)
+            tdt = transducer(model, encoded, frames, targets, target_lengths, s["tdt_cells"]) if s["tdt"] else None
+            logits, middle_logits, phone_logits = model.ctc(encoded), model.middle_ctc(tap), model.phones(tap)
+        loss = ctc(logits, targets, frames, target_lengths, blank)
+        side = ctc(middle_logits, targets, frames, target_lengths, blank)
+        total = (1 - s["middle"]) * loss + s["middle"] * side
+        if tdt is not None:
+            total = total + s["tdt"] * tdt
+            tdt_sum += np.array([float(tdt.detach()), 1])
+            tdt_steps += 1
+        known = int((phones >= 0).sum())
+        if known and s["phone"]:
+            spoken = F.cross_entropy(phone_logits.float().view(-1, len(PHONES)), phones.view(-1), ignore_index=-1)
+            total = total + s["phone"] * min(1.0, known / 500) * spoken
+            phone_sum += np.array([float(spoken.detach()), 1])
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        if not math.isfinite(float(norm)):
+            for p in model.parameters():
+                p.grad = None
+            log({"event": "skipped", "step": step})
+            continue
+        rate = learning_rate(step, s)
+        optimiser.step(rate)
+        step += 1
+        decay = min(s["ema"], (1 + step) / (20 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_([a for a, _ in floats], [m for _, m in floats], 1 - decay)
+        sums += [float(loss.detach()), float(side.detach()), float(norm)]
+        counted += 1
+        heard += float(lengths.sum()) / 100
+        if step % 25 == 0:
+            now = time.time()
+            seconds += heard
+            log({"event": "train", "step": step, "loss": round(sums[0] / counted, 4),
+                 "middle": round(sums[1] / counted, 4), "tdt": round(tdt_sum[0] / max(1, tdt_sum[1]), 4),
+                 "phone": round(phone_sum[0] / max(1, phone_sum[1]), 4),
+                 "norm": round(sums[2] / counted, 3),
+                 "rate": round(rate, 7), "hours": round(seconds / 3600, 2),
+                 "speed": round(heard / (now - reported), 1)})
+            sums, phone_sum, tdt_sum, counted, heard, reported = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0, now
+            s = schedule()
+        now = time.time()
+        if now - saved > s["checkpoint_seconds"] or step >= options.stop_step:
+            save(path, model=model.state_dict(), average=average.state_dict(), optimiser=optimiser.state_dict(),
+                 step=step, seconds=seconds, tdt_steps=tdt_steps, config=vars(config))
+            saved = now
+        if now - evaluated > s["evaluate_seconds"]:
+            log({"event": "evaluate", "step": step, "hours": round(seconds / 3600, 2),
+                 **evaluate(average, tokenizer)})
+            evaluated = reported = time.time()
+        if step >= options.stop_step:
+            break
+
+
+if __name__ == "__main__":
+    main()
