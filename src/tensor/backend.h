@@ -37,6 +37,7 @@ struct rs_backend {
     bool (*vectors)(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
                     struct rs_arena *a);
     bool tiles;                                     /* attention may use AMX too */
+    const char *order;                              /* its packed order and version (pack.h); NULL: none */
     int levels;                                     /* int8: activations are quantised to ±levels */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
 };

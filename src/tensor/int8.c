@@ -4,7 +4,6 @@
  * This file packs weights and rows in the order of backend.h and spreads a GEMM over the pool; the sums
  * are the instruction sets' part (int8_*.c), of which the one in plain C is here.
  */
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "tensor/cpu.h"
 #include "tensor/int8_finish.h"
 #include "tensor/kernels.h"
+#include "tensor/pack.h"
 
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
@@ -37,42 +37,60 @@ static void point_at(struct rs_linear *l, const struct layout *o, const char *bl
     l->bias = bias ? (const float *)(block + o->bias) : NULL;
 }
 
-static void pack_row(const float *w, int k, int row, const struct layout *o, char *block)
+/* Row `row` of the weights: quantised as a row of activations is, then moved to its panel by fours. */
+static void pack_row(const float *w, int k, int row, const struct layout *o, int8_t *q, char *block)
 {
-    float amax = 0;
-    for (int i = 0; i < k; i++)
-        amax = fmaxf(amax, fabsf(w[i]));
-    const float inverse = amax > 0 ? 127 / amax : 0;
-    int8_t *panel = (int8_t *)block + (size_t)(row / 16) * o->kpad * 16 + row % 16 * 4;
-    for (int i = 0; i < k; i++)
-        panel[i / 4 * 64 + i % 4] = (int8_t)(uint8_t)((int)lrintf(w[i] * inverse) + RS_INT8_BIAS);
-    ((float *)(block + o->scale))[row] = amax / 127;
+    int32_t sum;
+    const float scale = rs_kernels()->quantize(w, k, (int)o->kpad, 127, q, &sum);
+    char *panel = block + (size_t)(row / 16) * o->kpad * 16 + row % 16 * 4;
+    for (size_t i = 0; i < o->kpad; i += 4) {
+        uint32_t four;
+        memcpy(&four, q + i / 64 * RS_TILE + i % 64, 4);
+        four ^= RS_INT8_BIAS * 0x01010101u;              /* + 128 in each byte */
+        memcpy(panel + i * 16, &four, 4);
+    }
+    ((float *)(block + o->scale))[row] = scale;
+}
+
+static bool pack_all(const struct rs_linear *l, const struct layout *o, const struct rs_tensor *weight,
+                     const struct rs_tensor *bias, char *block)
+{
+    float *row = rs_aligned((size_t)l->k, sizeof *row);
+    int8_t *q = rs_aligned(o->kpad, 16);
+    const bool ok = row && q;
+    for (int i = 0; ok && i < l->n; i++) {
+        rs_tensor_row(weight, i, row);
+        pack_row(row, l->k, i, o, q, block);
+    }
+    if (ok && bias)
+        rs_dequantize(bias->type, bias->data, (float *)(block + o->bias), l->n);
+    free(row);
+    free(q);
+    return ok;
 }
 
 int rs_int8_init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack *pack, const struct rs_tensor *weight,
                  const struct rs_tensor *bias, struct rs_err *e)
 {
     (void)b;
-    (void)pack;
     struct layout o;
     if (!layout_of(&o, l->n, l->k, bias))
         return rs_fail(e, RS_E_MODEL_BAD, "Tensor %s is too large.", weight->name);
-    char *block = rs_aligned(o.bytes, 1);
-    float *row = rs_aligned((size_t)l->k, sizeof *row);
-    if (!block || !row) {
-        free(block);
-        free(row);
+    const char *kept = rs_pack_find(pack, weight->name, o.bytes);
+    if (kept) {
+        point_at(l, &o, kept, bias);
+        return 0;
+    }
+    char *block = rs_pack_room(pack, weight->name, o.bytes);
+    if (!block) {
+        block = l->owned = rs_aligned(o.bytes, 1);
+        if (block)
+            memset(block, 0, o.bytes);
+    }
+    if (!block || !pack_all(l, &o, weight, bias, block)) {
+        rs_linear_free(l);
         return rs_fail(e, RS_E_NOMEM, "There is no memory for the weights of %s.", weight->name);
     }
-    memset(block, 0, o.bytes);
-    for (int i = 0; i < l->n; i++) {
-        rs_tensor_row(weight, i, row);
-        pack_row(row, l->k, i, &o, block);
-    }
-    free(row);
-    if (bias)
-        rs_dequantize(bias->type, bias->data, (float *)(block + o.bias), l->n);
-    l->owned = block;
     point_at(l, &o, block, bias);
     return 0;
 }
@@ -221,10 +239,16 @@ void rs_int8_columns_portable(const struct rs_int8_job *j, int from, int to)
 static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
+#ifdef __x86_64__
+#define RS_INT8_ORDER "int8-x86-1"
+#else
+#define RS_INT8_ORDER "int8-1"
+#endif
+
 #define BACKEND(id, words, can, table, limit, amx, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
-        .apply = rs_int8_apply, .vectors = rs_int8_vectors, .levels = limit, .tiles = amx, .product = (void (*)(void))f, \
+        .apply = rs_int8_apply, .vectors = rs_int8_vectors, .levels = limit, .tiles = amx, .order = RS_INT8_ORDER, .product = (void (*)(void))f, \
     }
 BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, false, rs_int8_columns_portable);
 

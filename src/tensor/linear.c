@@ -34,6 +34,11 @@ const char *rs_backend_name(const struct rs_backend *b)
     return b->name;
 }
 
+const char *rs_backend_order(const struct rs_backend *b)
+{
+    return b->order;
+}
+
 bool rs_backend_available(const struct rs_backend *b)
 {
     return b->usable();

@@ -23,6 +23,7 @@ struct rs_backend;    /* tensor/backend.h: name, availability, function table */
  * the operating system allow; an unknown or unavailable name is RS_E_USAGE and lists what there is. */
 int rs_backend_choose(const struct rs_backend **out, const char *name, struct rs_err *e);
 const char *rs_backend_name(const struct rs_backend *b);          /* "int8-amx", "f32-openblas", … */
+const char *rs_backend_order(const struct rs_backend *b);         /* of its packed weights (pack.h); NULL: it packs nothing */
 const struct rs_backend *const *rs_backend_list(void);            /* NULL-terminated, best first, all that were built */
 bool rs_backend_available(const struct rs_backend *b);
 
