@@ -14,11 +14,13 @@
 #include "feature/logmel.h"
 #include "model/model.h"
 #include "tensor/linear.h"
+#include "tensor/pack.h"
 #include "tensor/pool.h"
 
 struct rs_asr {
     struct rs_model *model;
     struct rs_pool *pool;
+    struct rs_pack *pack;                     /* NULL: packed weights are private memory */
     struct rs_logmel *logmel;
     struct rs_fc *encoder;
     struct rs_transducer *transducer;         /* one of the two */
@@ -69,10 +71,10 @@ static int open_decoder(struct rs_asr *a, const char *wanted, const struct rs_ba
     if (!automatic && strcmp(wanted, a->info.decoder) != 0)
         return rs_fail(e, RS_E_USAGE, "%s has no %s decoder; it has %s%s", m->name, wanted, own, transducer && ctc ? " and ctc" : "");
     if (strcmp(a->info.decoder, "ctc") != 0)
-        return rs_transducer_open(&a->transducer, m, b, NULL, a->pool, width, e);
+        return rs_transducer_open(&a->transducer, m, b, a->pack, a->pool, width, e);
     if (!ctc)
         return rs_fail(e, RS_E_USAGE, "%s has no ctc decoder; it has %s", m->name, own);
-    return rs_ctc_open(&a->ctc, m, b, NULL, a->pool, width, e);
+    return rs_ctc_open(&a->ctc, m, b, a->pack, a->pool, width, e);
 }
 
 static void fill_info(struct rs_asr *a, const struct rs_backend *b)
@@ -102,7 +104,9 @@ static int open_all(struct rs_asr *a, const struct rs_asr_options *o, struct rs_
     if (!rc && a->model->config.arch != RS_ARCH_FASTCONFORMER)
         rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is not a speech recogniser", a->model->path);
     rc = rc ? rc : rs_pool_new(&a->pool, o->threads, e);
-    rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, NULL, a->pool, e);
+    if (!rc && rs_backend_order(b))
+        rc = rs_pack_open(&a->pack, a->model->identity, rs_backend_order(b), e);
+    rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, a->pack, a->pool, e);
     rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
     rc = rc ? rc : open_decoder(a, o->decoder, b, e);
     rc = rc ? rc : rs_tokenizer_new(&a->tokenizer, a->model, e);
@@ -136,6 +140,7 @@ void rs_asr_close(struct rs_asr *a)
     rs_fc_close(a->encoder);
     rs_logmel_free(a->logmel);
     rs_pool_free(a->pool);
+    rs_pack_close(a->pack);
     rs_model_close(a->model);
     free(a->mel);
     free(a);
@@ -144,6 +149,19 @@ void rs_asr_close(struct rs_asr *a)
 const struct rs_asr_info *rs_asr_facts(const struct rs_asr *a)
 {
     return &a->info;
+}
+
+int rs_asr_keep_packed(struct rs_asr *a, const char **path, struct rs_err *e)
+{
+    const int rc = rs_pack_publish(a->pack, e);
+    if (path)
+        *path = rs_pack_path(a->pack);
+    return rc;
+}
+
+int rs_asr_verify_packed(const struct rs_asr *a, struct rs_err *e)
+{
+    return rs_pack_verify(a->pack, e);
 }
 
 /* ---- Running ---- */

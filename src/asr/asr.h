@@ -44,6 +44,14 @@ struct rs_asr;
 int rs_asr_open(struct rs_asr **out, const struct rs_asr_options *o, struct rs_err *e);
 void rs_asr_close(struct rs_asr *a);
 
+/* Keeps the weights that opening had to pack, so that the next opening maps them (tensor/pack.h). Nothing
+ * happens where they were mapped already or cannot be kept. May take seconds: after the work is done, or
+ * from `model prepare`. *path (may be NULL) becomes the file's path or "", and lives as long as `a`. */
+int rs_asr_keep_packed(struct rs_asr *a, const char **path, struct rs_err *e);
+
+/* Reads the kept weights whole and compares their checksums; damaged ones are removed and reported. */
+int rs_asr_verify_packed(const struct rs_asr *a, struct rs_err *e);
+
 /* Transcribes n samples (any n, also 0). NaN and infinite samples count as 0. */
 int rs_asr_run(struct rs_asr *a, const float *pcm, size_t n, struct rs_transcript *out, struct rs_err *e);
 

@@ -43,7 +43,7 @@ struct rs_pack {
     size_t size;
     struct entry *entries;                /* a new pack's own; a finished one's point into the map */
     void **rooms;
-    size_t count, entries_cap, rooms_cap;
+    size_t count, entries_cap, rooms_cap, next;
     int fd;                               /* of the new pack; -1 when finished or given up */
 };
 
@@ -175,13 +175,18 @@ void rs_pack_close(struct rs_pack *p)
     free(p);
 }
 
-const void *rs_pack_find(const struct rs_pack *p, const char *name, size_t bytes)
+/* Weights are asked for in the sequence in which they were packed: the search goes on where it stopped. */
+const void *rs_pack_find(struct rs_pack *p, const char *name, size_t bytes)
 {
     if (!p || !p->map || !name)
         return NULL;
-    for (size_t i = 0; i < p->count; i++)
-        if (p->entries[i].bytes == bytes && !strcmp(p->entries[i].name, name))
-            return p->map + p->entries[i].offset;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct entry *n = &p->entries[(p->next + i) % p->count];
+        if (n->bytes == bytes && !strcmp(n->name, name)) {
+            p->next = (size_t)(n - p->entries) + 1;
+            return p->map + n->offset;
+        }
+    }
     return NULL;
 }
 

@@ -23,7 +23,7 @@ int rs_pack_open(struct rs_pack **out, uint64_t identity, const char *order, str
 void rs_pack_close(struct rs_pack *p);               /* what was not published is gone */
 
 /* The packed weights of that name and size in a mapped pack, or NULL. */
-const void *rs_pack_find(const struct rs_pack *p, const char *name, size_t bytes);
+const void *rs_pack_find(struct rs_pack *p, const char *name, size_t bytes);
 
 /* Zeroed room for weights in a pack that is being made, 64-byte aligned and valid until rs_pack_close; NULL
  * when the pack is a finished one or the disk is full. */
