@@ -18,7 +18,7 @@
 #include "tensor/pool.h"
 
 struct rs_asr {
-    struct rs_model *model;
+    struct rs_model *model, *own_model;       /* own: opened here, NULL when the caller gave one */
     struct rs_pool *pool;
     struct rs_pack *pack;                     /* NULL: packed weights are private memory */
     struct rs_logmel *logmel;
@@ -96,15 +96,19 @@ static void fill_info(struct rs_asr *a, const struct rs_backend *b)
     a->frame_s = (double)m->config.hop_length * c->factor / m->config.sample_rate;
 }
 
-static int open_all(struct rs_asr *a, const struct rs_asr_options *o, struct rs_err *e)
+static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_asr_options *o, struct rs_err *e)
 {
     const struct rs_backend *b;
     int rc = rs_backend_choose(&b, o->backend, e);
-    rc = rc ? rc : rs_model_open(&a->model, o->model, e);
+    a->model = given;
+    if (!rc && !given) {
+        rc = rs_model_open(&a->own_model, o->model, e);
+        a->model = a->own_model;
+    }
     if (!rc && a->model->config.arch != RS_ARCH_FASTCONFORMER)
         rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is not a speech recogniser", a->model->path);
     rc = rc ? rc : rs_pool_new(&a->pool, o->threads, e);
-    if (!rc && rs_backend_order(b))
+    if (!rc && !given && rs_backend_order(b))
         rc = rs_pack_open(&a->pack, a->model->identity, rs_backend_order(b), e);
     rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, a->pack, a->pool, e);
     rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
@@ -115,19 +119,24 @@ static int open_all(struct rs_asr *a, const struct rs_asr_options *o, struct rs_
     return rc;
 }
 
-int rs_asr_open(struct rs_asr **out, const struct rs_asr_options *o, struct rs_err *e)
+int rs_asr_open_model(struct rs_asr **out, struct rs_model *m, const struct rs_asr_options *o, struct rs_err *e)
 {
     *out = NULL;
     struct rs_asr *a = rs_zeroed(1, sizeof *a);
     if (!a)
         return rs_fail(e, RS_E_NOMEM, "no memory for the recogniser");
-    const int rc = open_all(a, o, e);
+    const int rc = open_all(a, m, o, e);
     if (rc) {
         rs_asr_close(a);
         return rc;
     }
     *out = a;
     return 0;
+}
+
+int rs_asr_open(struct rs_asr **out, const struct rs_asr_options *o, struct rs_err *e)
+{
+    return rs_asr_open_model(out, NULL, o, e);
 }
 
 void rs_asr_close(struct rs_asr *a)
@@ -141,7 +150,7 @@ void rs_asr_close(struct rs_asr *a)
     rs_logmel_free(a->logmel);
     rs_pool_free(a->pool);
     rs_pack_close(a->pack);
-    rs_model_close(a->model);
+    rs_model_close(a->own_model);
     free(a->mel);
     free(a);
 }

@@ -42,6 +42,10 @@ struct rs_asr_options {
 
 struct rs_asr;
 int rs_asr_open(struct rs_asr **out, const struct rs_asr_options *o, struct rs_err *e);
+/* The same for a model that the caller has opened or made and frees after rs_asr_close; o->model is not
+ * looked at, and packed weights are not kept. */
+struct rs_model;
+int rs_asr_open_model(struct rs_asr **out, struct rs_model *m, const struct rs_asr_options *o, struct rs_err *e);
 void rs_asr_close(struct rs_asr *a);
 
 /* Keeps the weights that opening had to pack, so that the next opening maps them (tensor/pack.h). Nothing
