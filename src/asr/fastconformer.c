@@ -3,7 +3,7 @@
  *
  * Memory: `chunk` holds the activations of one run, `step` what one operator needs; both are reset, not
  * freed, so that a steady state allocates nothing. The position projections depend on the length only and
- * are kept for lengths up to POSITIONS_KEPT.
+ * are kept for lengths up to POSITIONS_KEPT; those of a usual chunk lie in the pack, ready for every spawn.
  */
 #include "asr/fastconformer.h"
 
@@ -15,8 +15,10 @@
 #include "asr/subsample.h"
 #include "asr/weights.h"
 #include "tensor/ops.h"
+#include "tensor/pack.h"
 
 #define POSITIONS_KEPT 512        /* frames (41 s); longer sounds compute a layer's positions as they need them */
+#define POSITIONS_PACKED 192      /* frames whose positions lie in the pack (15.4 s) */
 #define NORM_EPS 1e-5f
 
 struct norm { const float *gamma, *beta; };             /* [width] */
@@ -47,7 +49,8 @@ struct rs_fc {
     struct rs_subsample sub;
     struct layer *layers;
     struct rs_arena own, chunk, step;
-    float *positions;                                   /* [layers][2·kept-1][width] */
+    const float *positions;                             /* [layers][positions of `kept` frames][width] */
+    float *own_positions;                               /* NULL while they lie in the pack */
     int kept;
     bool failed;                                        /* memory ended somewhere in this run */
     rs_fc_watcher *watcher;
@@ -158,29 +161,6 @@ static void find_geometry(struct rs_fc *f, struct rs_weights *w)
                         "which this program does not run yet: use an offline Parakeet model", m->path);
 }
 
-int rs_fc_open(struct rs_fc **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
-               struct rs_pool *pool, struct rs_err *e)
-{
-    *out = NULL;
-    struct rs_fc *f = rs_zeroed(1, sizeof *f);
-    if (!f)
-        return rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);
-    struct rs_weights w = {.model = m, .backend = b, .pack = pack, .own = &f->own, .e = e};
-    f->backend = b;
-    f->pool = pool;
-    find_geometry(f, &w);
-    if (!w.rc && !(f->layers = rs_zeroed((size_t)f->c.layers, sizeof *f->layers)))
-        w.rc = rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);
-    for (int i = 0; i < f->c.layers && !w.rc; i++)
-        load_layer(&w, &f->layers[i], i, &f->c);
-    if (w.rc) {
-        rs_fc_close(f);
-        return w.rc;
-    }
-    *out = f;
-    return 0;
-}
-
 static void free_layer(struct layer *l)
 {
     struct rs_linear *all[] = {&l->ff1.up, &l->ff1.down, &l->ff2.up, &l->ff2.down, &l->q, &l->k, &l->v, &l->o, &l->pos,
@@ -200,7 +180,7 @@ void rs_fc_close(struct rs_fc *f)
     rs_arena_free(&f->chunk);
     rs_arena_free(&f->step);
     free(f->layers);
-    free(f->positions);
+    free(f->own_positions);
     free(f);
 }
 
@@ -298,22 +278,47 @@ static const float *table_for(struct rs_fc *f, int rows)
     return pe;
 }
 
+static size_t positions_size(const struct rs_fc *f, int rows)
+{
+    return (size_t)(reach(f->c.left, rows) + reach(f->c.right, rows) + 1) * (size_t)f->c.width;
+}
+
+static void project_all(struct rs_fc *f, int rows, float *to)
+{
+    const size_t size = positions_size(f, rows);
+    const float *pe = table_for(f, rows);
+    for (int i = 0; i < f->c.layers && !f->failed; i++)
+        project_positions(f, &f->layers[i], pe, rows, to + (size_t)i * size);
+    f->kept = f->failed ? 0 : rows;
+    f->positions = to;
+}
+
 /* Makes sure that the kept projections cover `rows` frames. */
 static void keep_positions(struct rs_fc *f, int rows)
 {
     if (rows <= f->kept)
         return;
     rows = (rows + 63) & ~63;
-    const size_t count = (size_t)(reach(f->c.left, rows) + reach(f->c.right, rows) + 1) * (size_t)f->c.width;
-    const float *pe = table_for(f, rows);
-    free(f->positions);
+    free(f->own_positions);
     f->kept = 0;
-    f->positions = rs_aligned(count, sizeof *pe * (size_t)f->c.layers);
-    f->failed |= !f->positions;
-    for (int i = 0; i < f->c.layers && !f->failed; i++)
-        project_positions(f, &f->layers[i], pe, rows, f->positions + (size_t)i * count);
+    f->own_positions = rs_aligned(positions_size(f, rows), sizeof *f->own_positions * (size_t)f->c.layers);
+    f->failed |= !f->own_positions;
     if (!f->failed)
-        f->kept = rows;
+        project_all(f, rows, f->own_positions);
+}
+
+/* The projections for a chunk of 15 s come from the pack, or go into it. */
+static void packed_positions(struct rs_fc *f, struct rs_pack *pack)
+{
+    const size_t bytes = positions_size(f, POSITIONS_PACKED) * sizeof(float) * (size_t)f->c.layers;
+    f->positions = rs_pack_find(pack, "encoder.positions", bytes);
+    if (f->positions) {
+        f->kept = POSITIONS_PACKED;
+        return;
+    }
+    float *room = rs_pack_room(pack, "encoder.positions", bytes);
+    if (room)
+        project_all(f, POSITIONS_PACKED, room);
 }
 
 /* The row of position 0 for layer i: of the kept projections, or computed into `p`. */
@@ -419,6 +424,34 @@ static const float *forward(struct rs_fc *f, const float *mel, int mel_frames, i
         watch(f, i + 1, s.x, rows);
     }
     return f->failed ? NULL : s.x;
+}
+
+int rs_fc_open(struct rs_fc **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
+               struct rs_pool *pool, struct rs_err *e)
+{
+    *out = NULL;
+    struct rs_fc *f = rs_zeroed(1, sizeof *f);
+    if (!f)
+        return rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);
+    struct rs_weights w = {.model = m, .backend = b, .pack = pack, .own = &f->own, .e = e};
+    f->backend = b;
+    f->pool = pool;
+    find_geometry(f, &w);
+    if (!w.rc && !(f->layers = rs_zeroed((size_t)f->c.layers, sizeof *f->layers)))
+        w.rc = rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);
+    for (int i = 0; i < f->c.layers && !w.rc; i++)
+        load_layer(&w, &f->layers[i], i, &f->c);
+    if (!w.rc && pack) {
+        packed_positions(f, pack);
+        if (f->failed)
+            w.rc = rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);
+    }
+    if (w.rc) {
+        rs_fc_close(f);
+        return w.rc;
+    }
+    *out = f;
+    return 0;
 }
 
 int rs_fc_run(struct rs_fc *f, const float *mel, int mel_frames, const float **out, struct rs_err *e)

@@ -13,6 +13,7 @@
 #include "asr/weights.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
+#include "tensor/pack.h"
 
 #define MAX_LAYERS 4
 
@@ -23,6 +24,7 @@ struct rs_transducer {
     int width, hidden, joint, layers, pieces, outputs, max_symbols;
     int durations[16], n_durations;
     const struct rs_tensor *embed;            /* [pieces+1][hidden] */
+    const uint16_t *answers;                  /* [pieces+1][4·hidden] f16: ih[0] of every embedding; NULL: not packed */
     struct rs_linear ih[MAX_LAYERS], hh[MAX_LAYERS];            /* [4·hidden][hidden] */
     struct rs_linear enc, pred, out;          /* [joint][width], [joint][hidden], [pieces+1+durations][joint] */
     void (*activate)(const float *x, int n, float *y);
@@ -40,14 +42,17 @@ static bool predict(struct rs_transducer *t, const int *token)
 {
     const size_t d = (size_t)t->hidden;
     const float *x = t->x;
-    if (token)
+    const bool known = token && t->answers;
+    if (known)
+        rs_dequantize(RS_F16, t->answers + 4 * d * (size_t)*token, t->gates, 4 * t->hidden);
+    else if (token)
         rs_tensor_row(t->embed, *token, t->x);
     else
         memset(t->x, 0, d * sizeof *t->x);
     for (int l = 0; l < t->layers; l++) {
         float *c = t->state + 2 * d * (size_t)l, *h = c + d;
         rs_arena_reset(&t->step);
-        if (!rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
+        if (!(known && l == 0) && !rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
             return false;
         rs_kernels()->add(t->recalled + 4 * d * (size_t)l, 4 * t->hidden, 1, t->gates);
         rs_lstm_cell(t->gates, t->hidden, c, h);
@@ -221,6 +226,32 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
     t->logits = rs_weights_room(w, 2 * (size_t)t->outputs);
 }
 
+/* The first layer's answer to every token, from the pack or into it: one row to read instead of a matrix. */
+static void packed_answers(struct rs_transducer *t, struct rs_weights *w, struct rs_pack *pack)
+{
+    enum { ROWS = 64 };
+    const size_t d = (size_t)t->hidden, bytes = ((size_t)t->pieces + 1) * 4 * d * sizeof *t->answers;
+    t->answers = rs_pack_find(pack, "decoder.answers", bytes);
+    uint16_t *room = t->answers ? NULL : rs_pack_room(pack, "decoder.answers", bytes);
+    float *x = room ? rs_arena_alloc(&t->chunk, ROWS * d, sizeof *x) : NULL, *y = x ? rs_arena_alloc(&t->chunk, ROWS * 4 * d, sizeof *y) : NULL;
+    if (!y)
+        return;
+    for (int from = 0; from <= t->pieces; from += ROWS) {
+        const int m = t->pieces + 1 - from < ROWS ? t->pieces + 1 - from : ROWS;
+        struct rs_rows rows;
+        for (int i = 0; i < m; i++)
+            rs_tensor_row(t->embed, from + i, x + (size_t)i * d);
+        rs_arena_reset(&t->step);
+        if (!rs_rows_prepare(&rows, t->ih[0].backend, t->pool, &t->step, x, t->hidden, m, t->hidden)) {
+            w->rc = rs_fail(w->e, RS_E_NOMEM, "no memory for the decoder of %s", w->model->name);
+            return;
+        }
+        rs_linear_apply(&t->ih[0], &rows, t->pool, RS_ACT_NONE, 1, false, y, 4 * t->hidden);
+        rs_quantize(RS_F16, y, room + (size_t)from * 4 * d, (int64_t)m * 4 * t->hidden);
+    }
+    t->answers = room;
+}
+
 int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
                        struct rs_pool *pool, int width, struct rs_err *e)
 {
@@ -241,6 +272,8 @@ int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, con
     rs_weights_linear(&w, &t->out, "joint.", "joint_net.2", t->outputs, t->joint);
     choose_activation(t, &w);
     get_room(t, &w);
+    if (!w.rc && pack)
+        packed_answers(t, &w, pack);
     if (w.rc) {
         rs_transducer_close(t);
         return w.rc;
