@@ -104,6 +104,8 @@ check-asan:                          ## the same tests under AddressSanitizer an
 	$(MAKE) BUILD=build/asan BIN=build/asan/rec-stt HARDEN=-fPIE CFLAGS="-O1 -g" TEST_TIMEOUT=900 \
 	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" check
 
+# Threads are joined with a time limit, which ThreadSanitizer takes for threads left over.
+check-tsan: export TSAN_OPTIONS = report_thread_leaks=0 suppressions=$(CURDIR)/tests/tsan.supp
 check-tsan:                          ## the same tests under ThreadSanitizer
 	$(MAKE) BUILD=build/tsan BIN=build/tsan/rec-stt HARDEN=-fPIE CFLAGS="-O1 -g" TEST_TIMEOUT=900 \
 	    SANITIZE=-fsanitize=thread check
