@@ -1,8 +1,10 @@
 /* Threads that sleep on a futex until a job's number changes.
  *
- * A job is published by raising `job`; workers run their part and count `left` down. Inside a run of jobs
- * (rs_pool_busy) both sides spin for some microseconds first: a wake-up through the kernel costs more than
- * many of the jobs. `sleepers` saves the wake-up call where nobody sleeps.
+ * A job is published in `ticket` (its number, and the next part that nobody has claimed) and by raising `job`,
+ * on which idle workers sleep. Everybody claims parts until none is left; `left` counts those unfinished. So
+ * the caller never waits for a worker that has not begun: where other programs hold the other cores, it does
+ * the work itself. Inside a run of jobs (rs_pool_busy) both sides spin for some microseconds before they
+ * sleep: a wake-up through the kernel costs more than many of the jobs.
  */
 #include "tensor/pool.h"
 
@@ -21,14 +23,16 @@
 #define MAX_THREADS 64
 #define SPINS 4000            /* pauses: roughly 50 to 150 microseconds */
 
-struct worker { pthread_t id; struct rs_pool *pool; int part; };
+struct worker { pthread_t id; struct rs_pool *pool; };
 
 struct rs_pool {
     int threads, started;
     void (*fn)(void *, int, int);
     void *arg;
     _Alignas(64) _Atomic uint32_t job;
+    _Alignas(64) _Atomic uint64_t ticket;
     _Alignas(64) _Atomic uint32_t left;
+    atomic_bool waiting;          /* the caller sleeps on `left` */
     _Alignas(64) atomic_int sleepers;
     atomic_bool busy, stop;
     struct worker workers[MAX_THREADS];
@@ -68,18 +72,30 @@ static uint32_t next_job(struct rs_pool *p, uint32_t seen)
     return atomic_load(&p->job);
 }
 
+/* Does parts of job `job` as long as there are unclaimed ones. A claimed part keeps the job from ending, so fn
+ * and arg cannot change in between. */
+static void do_parts(struct rs_pool *p, uint32_t job)
+{
+    uint64_t t = atomic_load(&p->ticket);
+    while (t >> 32 == job && (uint32_t)t < (uint32_t)p->threads) {
+        if (!atomic_compare_exchange_weak(&p->ticket, &t, t + 1))
+            continue;
+        p->fn(p->arg, (int)(uint32_t)t, p->threads);
+        if (atomic_fetch_sub(&p->left, 1) == 1 && atomic_load(&p->waiting))
+            futex_wake(&p->left);
+        t = atomic_load(&p->ticket);
+    }
+}
+
 static void *worker_main(void *arg)
 {
-    struct worker *w = arg;
-    struct rs_pool *p = w->pool;
+    struct rs_pool *p = ((struct worker *)arg)->pool;
     uint32_t seen = 0;
     for (;;) {
         seen = next_job(p, seen);
         if (atomic_load(&p->stop))
             return NULL;
-        p->fn(p->arg, w->part, p->threads);
-        if (atomic_fetch_sub(&p->left, 1) == 1)
-            futex_wake(&p->left);
+        do_parts(p, seen);
     }
 }
 
@@ -96,7 +112,7 @@ int rs_pool_new(struct rs_pool **out, int threads, struct rs_err *e)
     *p = (struct rs_pool){.threads = threads};
     for (int i = 1; i < threads; i++) {
         struct worker *w = &p->workers[i];
-        *w = (struct worker){.pool = p, .part = i};
+        *w = (struct worker){.pool = p};
         if (pthread_create(&w->id, NULL, worker_main, w) != 0) {
             rs_pool_free(p);
             return rs_fail(e, RS_E_THREAD, "The system refused to start thread %d of %d; try --threads 1.", i + 1, threads);
@@ -132,15 +148,21 @@ void rs_pool_run(struct rs_pool *p, void (*fn)(void *arg, int part, int parts), 
     }
     p->fn = fn;
     p->arg = arg;
-    atomic_store(&p->left, (uint32_t)p->threads - 1);
-    atomic_fetch_add(&p->job, 1);
+    atomic_store(&p->left, (uint32_t)p->threads);
+    const uint32_t job = atomic_load(&p->job) + 1;
+    atomic_store(&p->ticket, (uint64_t)job << 32);
+    atomic_store(&p->job, job);
     if (atomic_load(&p->sleepers) > 0)
         futex_wake(&p->job);
-    fn(arg, 0, p->threads);
+    do_parts(p, job);
     for (int i = 0; i < SPINS && atomic_load_explicit(&p->left, memory_order_acquire); i++)
         pause_cpu();
+    if (atomic_load(&p->left) == 0)
+        return;
+    atomic_store(&p->waiting, true);
     for (uint32_t left; (left = atomic_load(&p->left)) != 0;)
         futex_wait(&p->left, left);
+    atomic_store(&p->waiting, false);
 }
 
 void rs_pool_share(int count, int step, int part, int parts, int *from, int *to)
