@@ -1,0 +1,41 @@
+"""Draw log/train.jsonl as SVG: curves.py OUTPUT.svg"""
+import json
+import os
+import sys
+
+import matplotlib
+matplotlib.use("svg")
+from matplotlib import pyplot as plot
+
+from store import base_directory
+
+SETS = {"librispeech": "LibriSpeech, 3 speakers", "lj": "LJSpeech", "heldout": "heldout",
+        "speechocean": "speechocean762 test", "synthetic_heldout": "synthetic voices"}
+
+
+def main():
+    with open(os.path.join(base_directory(), "log", "train.jsonl"), encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    train = [r for r in rows if r["event"] == "train"]
+    tests = [r for r in rows if r["event"] == "evaluate"]
+    matplotlib.rcParams["svg.hashsalt"] = "rec-stt"
+    figure, (left, right) = plot.subplots(1, 2, figsize=(11, 4))
+    left.plot([r["hours"] for r in train], [r["loss"] for r in train], label="CTC per token")
+    left.plot([r["hours"] for r in train if r.get("phone")], [r["phone"] for r in train if r.get("phone")],
+              label="phones per half frame")
+    left.plot([r["hours"] for r in train if r.get("tdt")], [r["tdt"] for r in train if r.get("tdt")],
+              label="TDT per token")
+    left.set(xlabel="hours of audio trained on", ylabel="training loss", ylim=(0, 6))
+    left.legend()
+    for name, label in SETS.items():
+        right.plot([r["hours"] for r in tests], [r[name] for r in tests], marker="o", label=label)
+    right.set(xlabel="hours of audio trained on", ylabel="word error rate, % (CTC greedy)", ylim=(0, 100))
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(sys.argv[1], metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
