@@ -1,6 +1,9 @@
-/* Relative attention in f32: for a head, keys and positions are turned so that a score row is a mix of
- * their columns (kernels.h: mix), which reads memory in sequence; then blocks of queries: scores against
- * the keys in reach, scores against the position rows that they meet, softmax, mix of the values.
+/* Relative attention in f32: for a head, keys and positions are turned into panels of columns (kernels.h),
+ * values put into panels as they are, so that the products read memory in sequence; then blocks of
+ * queries: scores against the keys, scores against the position rows that they meet, softmax, values.
+ *
+ * Query i of a block meets key j in column BLOCK − 1 + j − i of the block's span of position rows. Those
+ * are stored moved by `shift`, which puts the first row of every block's span at the start of a panel.
  */
 #include "tensor/attention.h"
 
@@ -9,57 +12,57 @@
 
 #include "tensor/kernels.h"
 
-#define QUERIES 32
+#define BLOCK 32
 
-/* Keys and position rows that a block of queries can see, at most. */
-static int most_keys(const struct rs_attention *t)
+struct room {
+    int panel, keys, key_panels, span_panels, row_panels, out_panels;
+    bool banded;                          /* a block sees only part: packed anew for each */
+    int shift;
+    float *k, *p, *v, *q, *scores, *position, *out;
+};
+
+static int panels_of(int n, int panel) { return (n + panel - 1) / panel; }
+
+static size_t lay_out(struct room *r, const struct rs_attention *t, float *at)
 {
-    if (t->left < 0 || t->right < 0 || t->left + t->right + QUERIES > t->n)
-        return t->n;
-    return t->left + t->right + QUERIES;
-}
-
-static size_t floats(int n) { return ((size_t)n + 15) / 16 * 16; }
-
-/* A band moves with its block; a full view is turned once for a head. */
-static bool banded(const struct rs_attention *t) { return most_keys(t) < t->n; }
-
-static int turned_rows(const struct rs_attention *t)
-{
-    return banded(t) ? most_keys(t) + QUERIES : 2 * t->n - 1;
+    const int panel = rs_kernels()->panel, n = t->n;
+    r->panel = panel;
+    r->banded = t->left >= 0 && t->right >= 0 && t->left + t->right + BLOCK < n;
+    r->keys = r->banded ? t->left + t->right + BLOCK : n;
+    r->shift = r->banded ? 0 : BLOCK + (panel - n % panel) % panel;
+    r->key_panels = panels_of(r->keys, panel);
+    r->span_panels = panels_of(r->keys + BLOCK, panel);
+    r->row_panels = r->banded ? r->span_panels : (n - BLOCK + r->shift) / panel + r->span_panels;
+    r->out_panels = panels_of(t->dk, panel);
+    const size_t wide = (size_t)panel, dk = (size_t)t->dk;
+    struct { float **to; size_t floats; } parts[] = {
+        {&r->k, dk * wide * (size_t)r->key_panels}, {&r->p, dk * wide * (size_t)r->row_panels},
+        {&r->v, (size_t)r->keys * wide * (size_t)r->out_panels}, {&r->q, BLOCK * dk},
+        {&r->scores, BLOCK * wide * (size_t)r->key_panels}, {&r->position, BLOCK * wide * (size_t)r->span_panels},
+        {&r->out, BLOCK * wide * (size_t)r->out_panels},
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (at)
+            *parts[i].to = at + used;
+        used += (parts[i].floats + 15) / 16 * 16;
+    }
+    return used * sizeof(float);
 }
 
 size_t rs_attention_f32_room(const struct rs_attention *t)
 {
-    const size_t dk = (size_t)t->dk, keys = floats(most_keys(t)), rows = floats(turned_rows(t));
-    return sizeof(float) * (dk * (keys + rows) + QUERIES * (dk + keys + floats(most_keys(t) + QUERIES)) + 64);
+    struct room r;
+    return lay_out(&r, t, NULL);
 }
 
-struct view {
-    float *k, *p, *q, *scores, *position;
-    int low, first_row;                   /* the first key and position row that were turned */
-    int keys, rows;
-};
-
-/* [rows][dk], `stride` floats apart → [dk][rows] */
-static void turn(const float *x, ptrdiff_t stride, int rows, int dk, float *to)
+/* Keys [low, high) and `panels` panels of position rows from first_row on. */
+static void see(const struct rs_attention *t, const struct room *r, int at, int low, int high, int first_row)
 {
-    enum { TILE = 16 };
-    for (int r0 = 0; r0 < rows; r0 += TILE)
-        for (int c0 = 0; c0 < dk; c0 += TILE)
-            for (int c = c0; c < c0 + TILE && c < dk; c++)
-                for (int r = r0; r < r0 + TILE && r < rows; r++)
-                    to[(ptrdiff_t)c * rows + r] = x[r * stride + c];
-}
-
-static void see(const struct rs_attention *t, struct view *v, int at, int low, int high, int first_row, int last_row)
-{
-    v->low = low;
-    v->keys = high - low;
-    v->first_row = first_row;
-    v->rows = last_row - first_row + 1;
-    turn(t->k + low * t->ks + at, t->ks, v->keys, t->dk, v->k);
-    turn(t->p + first_row * t->ps + at, t->ps, v->rows, t->dk, v->p);
+    const struct rs_kernels *f = rs_kernels();
+    f->pack_turned(t->k + low * t->ks + at, t->ks, 0, high - low, high - low, t->dk, r->k);
+    f->pack_turned(t->p + at, t->ps, first_row, (r->banded ? r->span_panels : r->row_panels) * r->panel, 2 * t->n - 1, t->dk, r->p);
+    f->pack(t->value + low * t->vs + at, t->vs, high - low, t->dk, r->v);
 }
 
 static void shifted(const float *q, ptrdiff_t qs, const float *bias, int rows, int dk, float *out)
@@ -69,44 +72,45 @@ static void shifted(const float *q, ptrdiff_t qs, const float *bias, int rows, i
             out[i * dk + c] = q[i * qs + c] + bias[c];
 }
 
-/* Queries first…first+rows-1 against keys [low, high). Query i meets key j at position row n − 1 + j − i:
- * within the block those rows start at n − 1 + low − (first + rows − 1). */
-static void attend(const struct rs_attention *t, struct view *v, int at, int first, int rows)
+static void weigh(const struct rs_attention *t, float *row, const float *position, int query, int low, int keys)
+{
+    const struct rs_kernels *f = rs_kernels();
+    f->add(position, keys, 1, row);
+    const int from = t->left >= 0 && query - t->left > low ? query - t->left - low : 0;
+    const int to = t->right >= 0 && query + t->right + 1 < low + keys ? query + t->right + 1 - low : keys;
+    f->softmax(row + from, to - from, 1 / sqrtf((float)t->dk));
+    memset(row, 0, (size_t)from * sizeof *row);
+    memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
+}
+
+static void attend(const struct rs_attention *t, const struct room *r, int at, int first, int rows)
 {
     const struct rs_kernels *f = rs_kernels();
     const int dk = t->dk, last = first + rows - 1;
-    const int low = t->left < 0 || first - t->left < 0 ? 0 : first - t->left;
-    const int high = t->right < 0 || last + t->right >= t->n ? t->n : last + t->right + 1;
-    const int keys = high - low, span = keys + rows - 1, row0 = t->n - 1 + low - last;
-    if (banded(t))
-        see(t, v, at, low, high, row0, row0 + span - 1);
-    shifted(t->q + first * t->qs + at, t->qs, t->u + at, rows, dk, v->q);
-    f->mix(v->q, dk, rows, v->k + (low - v->low), v->keys, dk, keys, v->scores, keys);
-    shifted(t->q + first * t->qs + at, t->qs, t->v + at, rows, dk, v->q);
-    f->mix(v->q, dk, rows, v->p + (row0 - v->first_row), v->rows, dk, span, v->position, span);
-    for (int i = 0; i < rows; i++) {
-        float *row = v->scores + (ptrdiff_t)i * keys;
-        const int query = first + i;
-        f->add(v->position + (ptrdiff_t)i * span + rows - 1 - i, keys, 1, row);
-        const int from = t->left >= 0 && query - t->left > low ? query - t->left - low : 0;
-        const int to = t->right >= 0 && query + t->right + 1 < high ? query + t->right + 1 - low : keys;
-        f->softmax(row + from, to - from, 1 / sqrtf((float)dk));
-        memset(row, 0, (size_t)from * sizeof *row);
-        memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
-    }
-    f->mix(v->scores, keys, rows, t->value + low * t->vs + at, t->vs, keys, dk, t->out + first * t->ys + at, t->ys);
+    const int low = !r->banded || first < t->left ? 0 : first - t->left;
+    const int high = !r->banded || last + t->right >= t->n ? t->n : last + t->right + 1;
+    const int keys = high - low, first_row = t->n - 1 + low - (first + BLOCK - 1);
+    const ptrdiff_t across = r->key_panels * r->panel, span = r->span_panels * r->panel, wide = r->out_panels * r->panel;
+    if (r->banded)
+        see(t, r, at, low, high, first_row);
+    const float *p = r->banded ? r->p : r->p + (ptrdiff_t)(first_row + r->shift) * dk;
+    shifted(t->q + first * t->qs + at, t->qs, t->u + at, rows, dk, r->q);
+    f->panels(r->q, dk, rows, r->k, panels_of(keys, r->panel), dk, r->scores, across);
+    shifted(t->q + first * t->qs + at, t->qs, t->v + at, rows, dk, r->q);
+    f->panels(r->q, dk, rows, p, r->span_panels, dk, r->position, span);
+    for (int i = 0; i < rows; i++)
+        weigh(t, r->scores + i * across, r->position + i * span + BLOCK - 1 - i, first + i, low, keys);
+    f->panels(r->scores, across, rows, r->v, r->out_panels, keys, r->out, wide);
+    for (int i = 0; i < rows; i++)
+        memcpy(t->out + (first + i) * t->ys + at, r->out + i * wide, (size_t)dk * sizeof *t->out);
 }
 
 void rs_attention_f32(const struct rs_attention *t, int head, void *scratch)
 {
-    const size_t dk = (size_t)t->dk;
-    struct view v = {.k = scratch};
-    v.p = v.k + dk * floats(most_keys(t));
-    v.q = v.p + dk * floats(turned_rows(t));
-    v.scores = v.q + QUERIES * dk;
-    v.position = v.scores + QUERIES * floats(most_keys(t));
-    if (!banded(t))
-        see(t, &v, head * t->dk, 0, t->n, 0, 2 * t->n - 2);
-    for (int first = 0; first < t->n; first += QUERIES)
-        attend(t, &v, head * t->dk, first, t->n - first < QUERIES ? t->n - first : QUERIES);
+    struct room r;
+    lay_out(&r, t, scratch);
+    if (!r.banded)
+        see(t, &r, head * t->dk, 0, t->n, -r.shift);
+    for (int first = 0; first < t->n; first += BLOCK)
+        attend(t, &r, head * t->dk, first, t->n - first < BLOCK ? t->n - first : BLOCK);
 }

@@ -32,6 +32,13 @@ struct rs_kernels {
     void (*dots)(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t ws, int n, int k, float *y, ptrdiff_t ys);
     /* y[i, :] = Σ_j a[i, j]·v[j, :] over n rows of d values. */
     void (*mix)(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t vs, int n, int d, float *y, ptrdiff_t ys);
+    /* A matrix B [k, n] in panels of `panel` columns, each [k][panel] in sequence, the last one filled with
+     * zeros: from its own rows, or from the rows of its transpose (rows outside [0, rows) are zeros). */
+    int panel;
+    void (*pack)(const float *x, ptrdiff_t xs, int k, int n, float *to);
+    void (*pack_turned)(const float *x, ptrdiff_t xs, int first, int n, int rows, int k, float *to);
+    /* y[i, 0…panels·panel) = Σ_j a[i, j]·B[j, :] */
+    void (*panels)(const float *a, ptrdiff_t as, int m, const float *b, int panels, int k, float *y, ptrdiff_t ys);
     /* y = (add ? y : 0) + alpha·act(v·scale + bias); scale and bias may be NULL. */
     void (*finish)(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool add, float *y);
 };

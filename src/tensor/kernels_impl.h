@@ -224,6 +224,41 @@ static void mix(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t v
         }
 }
 
+#define PANEL (2 * LANES)
+
+static void pack(const float *x, ptrdiff_t xs, int k, int n, float *to)
+{
+    for (int c = 0; c < n; c += PANEL)
+        for (int j = 0; j < k; j++, to += PANEL) {
+            const int left = n - c;
+            store(to, load_n(x + j * xs + c, left));
+            store(to + LANES, left > LANES ? load_n(x + j * xs + c + LANES, left - LANES) : (vf){0});
+        }
+}
+
+static void pack_turned(const float *x, ptrdiff_t xs, int first, int n, int rows, int k, float *to)
+{
+    for (int c = 0; c < n; c += PANEL, to += (ptrdiff_t)PANEL * k)
+        for (int i = 0; i < PANEL; i++) {
+            const int row = first + c + i;
+            const float *from = x + row * xs;
+            const bool there = c + i < n && row >= 0 && row < rows;
+            for (int j = 0; j < k; j++)
+                to[j * PANEL + i] = there ? from[j] : 0;
+        }
+}
+
+static void panels(const float *a, ptrdiff_t as, int m, const float *b, int count, int k, float *y, ptrdiff_t ys)
+{
+    for (int p = 0; p < count; p++, b += (ptrdiff_t)PANEL * k, y += PANEL) {
+        int i = 0;
+        for (; i + MIX_ROWS <= m; i += MIX_ROWS)
+            mix_block(a + i * as, as, b, PANEL, k, MIX_ROWS, y + i * ys, ys);
+        for (; i < m; i++)
+            mix_block(a + i * as, as, b, PANEL, k, 1, y + i * ys, ys);
+    }
+}
+
 static void finish(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool accumulate,
                    float *y)
 {
@@ -242,5 +277,6 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
     .sigmoid = sigmoid, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
-    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish,
+    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .panel = PANEL, .pack = pack,
+    .pack_turned = pack_turned, .panels = panels,
 };
