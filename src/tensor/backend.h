@@ -36,6 +36,9 @@ struct rs_backend {
                   bool add, float *y, ptrdiff_t stride);
     bool (*vectors)(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
                     struct rs_arena *a);
+    /* Layer norm straight into rows, without an f32 copy in memory; NULL: the plain way. */
+    bool (*norm_rows)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, const float *gamma, const float *beta,
+                      float eps);
     bool tiles;                                     /* attention may use AMX too */
     const char *order;                              /* its packed order and version (pack.h); NULL: none */
     int levels;                                     /* int8: activations are quantised to ±levels */
@@ -77,6 +80,7 @@ typedef void rs_f32_product(const float *x, ptrdiff_t xs, int m, const float *w,
 int rs_int8_init(struct rs_linear *, const struct rs_backend *, struct rs_pack *, const struct rs_tensor *,
                  const struct rs_tensor *, struct rs_err *);
 bool rs_int8_prepare(struct rs_rows *, struct rs_pool *, struct rs_arena *);
+bool rs_int8_norm_rows(struct rs_rows *, struct rs_pool *, struct rs_arena *, const float *, const float *, float);
 void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_pool *, enum rs_act, float, bool, float *,
                    ptrdiff_t);
 bool rs_int8_vectors(const struct rs_linear *const *, const float *const *, float *const *, int, struct rs_pool *, struct rs_arena *);

@@ -95,16 +95,20 @@ int rs_int8_init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack
     return 0;
 }
 
+static void quantize_row(const struct rs_rows *r, const float *x, int i)
+{
+    const size_t kpad = round_up((size_t)r->k, 64);
+    r->scale[i] = rs_kernels()->quantize(x, r->k, (int)kpad, r->backend->levels,
+                                         (int8_t *)r->q + (size_t)(i / 16) * 16 * kpad + i % 16 * 64, &r->sum[i]);
+}
+
 static void quantize_part(void *arg, int part, int parts)
 {
     const struct rs_rows *r = arg;
-    const int kpad = (int)round_up((size_t)r->k, 64);
     int from, to;
     rs_pool_share(r->m, 1, part, parts, &from, &to);
     for (int i = from; i < to; i++)
-        r->scale[i] = rs_kernels()->quantize(r->x + i * r->stride, r->k, kpad, r->backend->levels,
-                                             (int8_t *)r->q + (size_t)(i / 16) * 16 * (size_t)kpad + i % 16 * 64,
-                                             &r->sum[i]);
+        quantize_row(r, r->x + i * r->stride, i);
 }
 
 static bool allocate(struct rs_rows *r, struct rs_arena *a)
@@ -130,6 +134,31 @@ bool rs_int8_prepare(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a
     if (!allocate(r, a))
         return false;
     rs_pool_run(r->m > 8 ? pool : NULL, quantize_part, r);
+    return true;
+}
+
+struct norm_job { const struct rs_rows *r; const float *gamma, *beta; float eps; float *rows; };
+
+static void norm_part(void *arg, int part, int parts)
+{
+    const struct norm_job *j = arg;
+    float *row = j->rows + (size_t)part * round_up((size_t)j->r->k, 16);
+    int from, to;
+    rs_pool_share(j->r->m, 1, part, parts, &from, &to);
+    for (int i = from; i < to; i++) {
+        rs_kernels()->layer_norm(j->r->x + i * j->r->stride, j->gamma, j->beta, j->r->k, j->eps, row);
+        quantize_row(j->r, row, i);
+    }
+}
+
+bool rs_int8_norm_rows(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, const float *gamma, const float *beta,
+                       float eps)
+{
+    struct norm_job j = {r, gamma, beta, eps, NULL};
+    j.rows = rs_arena_alloc(a, (size_t)rs_pool_threads(pool) * round_up((size_t)r->k, 16), sizeof *j.rows);
+    if (!j.rows || !allocate(r, a))
+        return false;
+    rs_pool_run(r->m > 8 ? pool : NULL, norm_part, &j);
     return true;
 }
 
@@ -247,7 +276,7 @@ static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
 #define BACKEND(id, words, can, table, limit, amx, f) \
     const struct rs_backend id = { \
-        .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
+        .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, .norm_rows = rs_int8_norm_rows, \
         .apply = rs_int8_apply, .vectors = rs_int8_vectors, .levels = limit, .tiles = amx, .order = RS_INT8_ORDER, .product = (void (*)(void))f, \
     }
 BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, false, rs_int8_columns_portable);

@@ -42,11 +42,14 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
                     sum[r][1] = multiply(sum[r][1], w1, a);
             }
         }
+    _Alignas(64) int32_t out[2][8][16];
     UNROLL
     for (int r = 0; r < rows; r++)
         UNROLL
         for (int p = 0; p < panels; p++)
-            finish_vector(j, (vi)sum[r][p], row + r, col + 16 * p);
+            _mm512_store_si512(out[p][r], sum[r][p]);
+    for (int p = 0; p < panels; p++)
+        finish_tile(j, out[p][0], row, rows, col + 16 * p);
 }
 
 static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_job *j, int col, int panels)
@@ -58,9 +61,9 @@ static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_
         fetch(&p, lines);
         block(j, row, 8, col, panels);
     }
-    for (; row + 2 <= j->m; row += 2)
-        block(j, row, 2, col, panels);
-    if (row < j->m)
+    for (; row + 4 <= j->m; row += 4)
+        block(j, row, 4, col, panels);
+    for (; row < j->m; row++)
         block(j, row, 1, col, panels);
 }
 

@@ -35,11 +35,13 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
                 sum[r][1] = multiply(sum[r][1], w1, a);
             }
         }
+    _Alignas(32) int32_t out[4][16];
     UNROLL
     for (int r = 0; r < rows; r++) {
-        finish_vector(j, (vi)sum[r][0], row + r, col);
-        finish_vector(j, (vi)sum[r][1], row + r, col + 8);
+        _mm256_store_si256((__m256i *)out[r], sum[r][0]);
+        _mm256_store_si256((__m256i *)(out[r] + 8), sum[r][1]);
     }
+    finish_tile(j, out[0], row, rows, col);
 }
 
 static inline void columns(const struct rs_int8_job *j, int from, int to)

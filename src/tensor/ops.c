@@ -35,6 +35,9 @@ void rs_layer_norm(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, in
 bool rs_layer_norm_rows(struct rs_rows *r, const struct rs_backend *b, struct rs_pool *pool, struct rs_arena *a,
                         const float *x, ptrdiff_t xs, int m, int n, const float *gamma, const float *beta, float eps)
 {
+    *r = (struct rs_rows){.backend = b, .m = m, .k = n, .x = x, .stride = xs};
+    if (b->norm_rows)
+        return b->norm_rows(r, pool, a, gamma, beta, eps);
     float *y = rs_arena_alloc(a, (size_t)m * (size_t)n, sizeof *y);
     if (!y)
         return false;

@@ -96,8 +96,19 @@ static inline vf exp_v(vf x)
     return p * (vf)((n + 127) << 23);
 }
 
-static inline vf sigmoid_v(vf x) { return 1.f / (1.f + exp_v(-x)); }
-static inline vf silu_v(vf x) { return x / (1.f + exp_v(-x)); }
+/* 1/x. AVX-512's division takes 24 cycles; its 14-bit estimate and one step of Newton's are as good. */
+static inline vf inverse_v(vf x)
+{
+#if WIDTH == 64
+    const vf r = (vf)_mm512_rcp14_ps((__m512)x);
+    return r * (2.f - x * r);
+#else
+    return 1.f / x;
+#endif
+}
+
+static inline vf sigmoid_v(vf x) { return inverse_v(1.f + exp_v(-x)); }
+static inline vf silu_v(vf x) { return x * sigmoid_v(x); }
 static inline vf tanh_v(vf x)
 {
     /* Near 0 the difference below cancels: x − x³/3 + 2x⁵/15 − 17x⁷/315 is exact enough for |x| < 0.2. */

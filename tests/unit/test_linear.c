@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tensor/backend.h"
+#include "tensor/ops.h"
 #include "test.h"
 
 static uint32_t seed = 1;
@@ -198,6 +199,40 @@ static void stored_types(void)
     free(stored);
 }
 
+/* Layer norm into rows is the same as layer norm and then rows. */
+static void norm_rows(void)
+{
+    enum { M = 21, N = 24, K = 100 };
+    float *x = numbers(M * K), *w = numbers(N * K), *gamma = numbers(K), *beta = numbers(K), y1[M * N], y2[M * N], *z = numbers(M * K);
+    const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = N * K * 4};
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        const struct rs_backend *chosen;
+        struct rs_linear l;
+        struct rs_rows r;
+        struct rs_arena a = {0};
+        struct rs_pool *pool;
+        if (!rs_backend_available(*b))
+            continue;
+        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
+        CHECK_INT(rs_pool_new(&pool, 2, NULL), 0);
+        CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, NULL), 0);
+        rs_layer_norm(pool, x, K, M, K, gamma, beta, 1e-5f, z, K);
+        CHECK(rs_rows_prepare(&r, *b, pool, &a, z, K, M, K));
+        rs_linear_apply(&l, &r, pool, RS_ACT_NONE, 1, false, y1, N);
+        CHECK(rs_layer_norm_rows(&r, *b, pool, &a, x, K, M, K, gamma, beta, 1e-5f));
+        rs_linear_apply(&l, &r, pool, RS_ACT_NONE, 1, false, y2, N);
+        CHECK(memcmp(y1, y2, sizeof y1) == 0);
+        rs_linear_free(&l);
+        rs_arena_free(&a);
+        rs_pool_free(pool);
+    }
+    free(x);
+    free(w);
+    free(gamma);
+    free(beta);
+    free(z);
+}
+
 static void hostile(void)
 {
     const struct rs_backend *b;
@@ -224,6 +259,7 @@ int main(void)
     RUN(exact_enough);
     RUN(int8_family_agrees);
     RUN(stored_types);
+    RUN(norm_rows);
     RUN(hostile);
     return REPORT();
 }
