@@ -7,6 +7,7 @@
 #include "tensor/kernels.h"
 
 #define BLOCK 8           /* output rows in one go */
+#define FIRST_ROWS 4      /* rows of the first image that are kept: three are read at once */
 
 static int halved(int n)
 {
@@ -114,31 +115,61 @@ struct job {
     const struct image *in;
     struct image *out;
     float *patches;           /* per part: [bands of the first image][10] */
+    float *rows;              /* per part: the last FIRST_ROWS rows of the first image */
 };
 
-/* The first convolution as patch × taps; the patches' tenth value is 1 for the bias. */
+/* One row of the first convolution as patch × taps; the patches' tenth value is 1 for the bias. */
+static void first_row(const struct job *j, int row, int bands, float *patches, float *y)
+{
+    const int channels = j->s->channels, mels = j->s->mels;
+    float *p = patches;
+    for (int b = 0; b < bands; b++) {
+        for (int dt = 0; dt < 3; dt++) {
+            const int t = 2 * row + dt - 1;
+            for (int df = 0; df < 3; df++) {
+                const int f = 2 * b + df - 1;
+                *p++ = t >= 0 && t < j->frames && f >= 0 && f < mels ? j->mel[(size_t)t * mels + f] : 0;
+            }
+        }
+        *p++ = 1;
+    }
+    rs_kernels()->mix(patches, 10, bands, j->s->first, channels, 10, channels, y, channels);
+    rs_kernels()->relu(y, bands * channels, y);
+}
+
+/* One row of a depthwise convolution; above[i] are its three input rows, NULL outside the image. */
+static void depthwise_row(const struct job *j, const float *const *above, int in_bands, float *y)
+{
+    const int bands = j->out->bands, channels = j->s->channels;
+    for (int b = 0; b < bands; b++) {
+        const float *rows[9];
+        for (int i = 0; i < 9; i++) {
+            const int f = 2 * b + i % 3 - 1;
+            rows[i] = !above[i / 3] || f < 0 || f >= in_bands ? NULL : above[i / 3] + (size_t)f * channels;
+        }
+        rs_kernels()->depthwise(rows, 9, j->s->stage[j->stage].taps, j->s->stage[j->stage].bias, channels, RS_ACT_NONE,
+                                y + (size_t)b * channels);
+    }
+}
+
+/* The first two convolutions in one: only the rows of the first that the second is about to read exist. */
 static void first_part(void *arg, int part, int parts)
 {
     const struct job *j = arg;
-    const int bands = j->out->bands, channels = j->s->channels, mels = j->s->mels;
-    float *patches = j->patches + (size_t)part * (size_t)bands * 10;
+    const int bands = j->in->bands, last = j->in->rows - 1;
+    const size_t row = (size_t)bands * (size_t)j->s->channels;
+    float *patches = j->patches + (size_t)part * (size_t)bands * 10, *ring = j->rows + (size_t)part * FIRST_ROWS * row;
     int from, to;
     rs_pool_share(j->out->to - j->out->from, 1, part, parts, &from, &to);
+    int have = 2 * (j->out->from + from) - 2;            /* rows up to here are in the ring, or not needed */
     for (int r = from; r < to; r++) {
-        for (int b = 0; b < bands; b++) {
-            float *p = patches + b * 10;
-            for (int dt = 0; dt < 3; dt++) {
-                const int t = 2 * (j->out->from + r) + dt - 1;
-                for (int df = 0; df < 3; df++) {
-                    const int f = 2 * b + df - 1;
-                    *p++ = t >= 0 && t < j->frames && f >= 0 && f < mels ? j->mel[(size_t)t * mels + f] : 0;
-                }
-            }
-            *p = 1;
-        }
-        float *y = j->out->data + (size_t)r * bands * channels;
-        rs_kernels()->mix(patches, 10, bands, j->s->first, channels, 10, channels, y, channels);
-        rs_kernels()->relu(y, bands * channels, y);
+        const int centre = 2 * (j->out->from + r), end = centre + 1 < last ? centre + 1 : last;
+        const float *above[3];
+        for (have = have < -1 ? -1 : have; have < end; have++)
+            first_row(j, have + 1, bands, patches, ring + (size_t)((have + 1) % FIRST_ROWS) * row);
+        for (int i = 0; i < 3; i++)
+            above[i] = centre + i - 1 < 0 || centre + i - 1 > last ? NULL : ring + (size_t)((centre + i - 1) % FIRST_ROWS) * row;
+        depthwise_row(j, above, bands, j->out->data + (size_t)r * j->out->bands * j->s->channels);
     }
 }
 
@@ -146,21 +177,17 @@ static void depthwise_part(void *arg, int part, int parts)
 {
     const struct job *j = arg;
     const struct image *in = j->in;
-    const int bands = j->out->bands, channels = j->s->channels;
-    const float *taps = j->s->stage[j->stage].taps, *bias = j->s->stage[j->stage].bias;
+    const size_t row = (size_t)in->bands * (size_t)j->s->channels;
     int from, to;
     rs_pool_share(j->out->to - j->out->from, 1, part, parts, &from, &to);
-    for (int r = from; r < to; r++)
-        for (int b = 0; b < bands; b++) {
-            const float *rows[9];
-            for (int i = 0; i < 9; i++) {
-                const int t = 2 * (j->out->from + r) + i / 3 - 1, f = 2 * b + i % 3 - 1;
-                rows[i] = t < 0 || t >= in->rows || f < 0 || f >= in->bands
-                        ? NULL : in->data + ((size_t)(t - in->from) * in->bands + f) * channels;
-            }
-            rs_kernels()->depthwise(rows, 9, taps, bias, channels, RS_ACT_NONE,
-                                    j->out->data + ((size_t)r * bands + b) * channels);
+    for (int r = from; r < to; r++) {
+        const float *above[3];
+        for (int i = 0; i < 3; i++) {
+            const int t = 2 * (j->out->from + r) + i - 1;
+            above[i] = t < 0 || t >= in->rows ? NULL : in->data + (size_t)(t - in->from) * row;
         }
+        depthwise_row(j, above, in->bands, j->out->data + (size_t)r * j->out->bands * j->s->channels);
+    }
 }
 
 static bool apply(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *step, const float *x, int m, enum rs_act act, float *y)
@@ -186,14 +213,12 @@ static bool run_block(const struct rs_subsample *s, struct rs_pool *pool, struct
         image[i - 1].from = from > 0 ? from : 0;
         image[i - 1].to = to < image[i - 1].rows ? to : image[i - 1].rows;
     }
-    job->out = &image[0];
-    rs_pool_run(pool, first_part, job);
     for (int i = 0; i < s->stages; i++) {
         struct image before = {point, image[i + 1].from, image[i + 1].to, image[i + 1].rows, image[i + 1].bands};
         job->stage = i;
         job->in = &image[i];
         job->out = &before;
-        rs_pool_run(pool, depthwise_part, job);
+        rs_pool_run(pool, i == 0 ? first_part : depthwise_part, job);
         if (!apply(&s->stage[i].point, pool, step, point, (before.to - before.from) * before.bands, RS_ACT_RELU, image[i + 1].data))
             return false;
     }
@@ -216,17 +241,19 @@ bool rs_subsample_run(const struct rs_subsample *s, struct rs_pool *pool, struct
         bands = halved(bands);
         const int kept = BLOCK << (s->stages - i), room = 2 * kept;     /* kept + what the next needs around it */
         const size_t size = (size_t)room * (size_t)bands * (size_t)s->channels;
-        image[i] = (struct image){.rows = rows, .bands = bands, .data = rs_arena_alloc(arena, size, sizeof(float))};
-        if (!image[i].data)
-            return false;
+        image[i] = (struct image){.rows = rows, .bands = bands};
+        if (i > 0 && !(image[i].data = rs_arena_alloc(arena, size, sizeof(float))))
+            return false;                     /* the first image never exists as a whole */
         if (i > 0 && size > most)
             most = size;
     }
     const int out_rows = rows;
     float *point = rs_arena_alloc(arena, most, sizeof *point);
     float *flat = rs_arena_alloc(arena, (size_t)BLOCK * (size_t)s->channels * (size_t)s->bands, sizeof *flat);
-    job.patches = rs_arena_alloc(arena, (size_t)rs_pool_threads(pool) * (size_t)image[0].bands * 10, sizeof *job.patches);
-    if (!point || !flat || !job.patches)
+    const size_t parts = (size_t)rs_pool_threads(pool), row = (size_t)image[0].bands * (size_t)s->channels;
+    job.rows = rs_arena_alloc(arena, parts * FIRST_ROWS, row * sizeof *job.rows);
+    job.patches = rs_arena_alloc(arena, parts * (size_t)image[0].bands * 10, sizeof *job.patches);
+    if (!point || !flat || !job.rows || !job.patches)
         return false;
     for (int o = 0; o < out_rows; o += BLOCK)
         if (!run_block(s, pool, step, &job, image, point, flat, o, o + BLOCK < out_rows ? o + BLOCK : out_rows, x))
