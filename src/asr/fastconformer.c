@@ -239,8 +239,7 @@ static void add_linear(struct rs_fc *f, const struct rs_linear *l, const struct 
 
 /* ---- Positions ---- */
 
-/* pe[r][2i] = sin, [2i+1] = cos of position·10000^(-2i/width), for the positions first, first-1, … */
-static void position_table(float *pe, int first, int rows, int width)
+void rs_fc_positions(float *pe, int first, int rows, int width)
 {
     for (int i = 0; i < width / 2; i++) {
         const double omega = exp(-2.0 * i * log(10000.0) / width);
@@ -274,7 +273,7 @@ static const float *table_for(struct rs_fc *f, int rows)
     const int left = reach(f->c.left, rows), count = left + reach(f->c.right, rows) + 1;
     float *pe = room(f, &f->chunk, (size_t)count * (size_t)f->c.width, sizeof *pe);
     if (pe)
-        position_table(pe, left, count, f->c.width);
+        rs_fc_positions(pe, left, count, f->c.width);
     return pe;
 }
 

@@ -34,6 +34,9 @@ int rs_fc_frames(const struct rs_fc *f, int mel_frames);
 /* mel[mel_frames][mels] → *out[frames][width], valid until the next run. mel_frames 0 gives *out NULL. */
 int rs_fc_run(struct rs_fc *f, const float *mel, int mel_frames, const float **out, struct rs_err *e);
 
+/* pe[r][2i] = sin, [2i+1] = cos of position·10000^(-2i/width), for the positions first, first-1, … */
+void rs_fc_positions(float *pe, int first, int rows, int width);
+
 /* For comparisons: is called with the subsampling's output (stage 0) and each layer's (1…). NULL ends it. */
 typedef void rs_fc_watcher(void *arg, int stage, const float *x, int rows, int columns);
 void rs_fc_watch(struct rs_fc *f, rs_fc_watcher *watcher, void *arg);
