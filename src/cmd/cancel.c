@@ -1,14 +1,14 @@
-#include <stdio.h>
+/* rec-stt cancel: ends the running recorder without text. */
+#include <signal.h>
 
 #include "cmd/cmd.h"
+#include "cmd/record.h"
 
-static int run(int argc, char **argv)
-{
-    (void)argc;
-    (void)argv;
-    struct rs_err e = {0};
-    rs_fail(&e, RS_E_INTERNAL, "This part of the program is not there yet.");
-    return rs_report(&rs_cmd_cancel, &e);
-}
+static int run(int argc, char **argv) { return rs_signal_command(&rs_cmd_cancel, SIGUSR2, argc, argv); }
 
-const struct rs_cmd rs_cmd_cancel = {.name = "cancel", .synopsis = "[OPTION]...", .summary = "cancel", .max_args = -1, .run = run};
+const struct rs_cmd rs_cmd_cancel = {
+    .name = "cancel",
+    .synopsis = "[OPTION]...",
+    .summary = "end the running recorder without text",
+    .run = run,
+};

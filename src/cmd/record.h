@@ -1,0 +1,13 @@
+/* What progressive-record and toggle share. */
+#ifndef RS_CMD_RECORD_H
+#define RS_CMD_RECORD_H
+
+#include "base/opt.h"
+
+/* Parses the options of a recording and records. With `toggles`, a recorder that is running is stopped instead. */
+int rs_record_command(const struct rs_cmd *cmd, bool toggles, int argc, char **argv);
+
+/* stop and cancel: one signal to the running recorder. */
+int rs_signal_command(const struct rs_cmd *cmd, int sig, int argc, char **argv);
+
+#endif
