@@ -52,7 +52,7 @@ def example(rng, pool, bank):
     x, y = np.zeros(n, np.float32), np.zeros(HOPS, np.int8)
     at = 0 if rng.random() < 0.5 else rng.integers(0, 60)
     crowd = rng.random()
-    while at < HOPS and crowd > 0.3:
+    while at < HOPS and crowd > 0.22:
         s, l = pool[rng.integers(len(pool))]
         a = rng.integers(0, len(l)) if rng.random() < 0.6 else 0
         m = min(HOPS - at, len(l) - a, rng.integers(10, HOPS))
@@ -75,6 +75,8 @@ def example(rng, pool, bank):
     if rng.random() < 0.2:
         x = sounds.narrow(rng, x)
     x *= 10 ** (-rng.uniform(0, 40) / 20) / (np.abs(x).max() + 1e-6)
+    if rng.random() < 0.15:                      # a microphone that wakes up: zeros at first
+        x[:min(rng.integers(1, 40), np.argmax(y != 0) if y.any() else HOPS) * HOP] = 0
     if rng.random() < 0.1:
         x = np.clip(x * 4, -np.abs(x).max(), np.abs(x).max())
     return x.astype(np.float32) + 1e-5 * rng.standard_normal(n).astype(np.float32) * (rng.random() < 0.8), y
@@ -100,9 +102,9 @@ def train(args):
         for group in optimiser.param_groups:
             group["lr"] = rate
         if state is not None:                    # recordings go on for minutes: so does what is remembered
-            state = tuple(s.detach() * (torch.rand(1, len(pairs), 1) > 0.05) for s in state)
+            state = tuple(s.detach() * (torch.rand(1, len(pairs), 1) > 0.25) for s in state)
         logits, state = net.step(x, state)
-        loss = F.binary_cross_entropy_with_logits(logits, y.clamp(min=0).float(), (y >= 0).float())
+        loss = F.binary_cross_entropy_with_logits(logits, y.clamp(min=0).float(), (y >= 0) * (1 + 0.5 * (y == 1)))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
