@@ -83,8 +83,9 @@ static void memory_now(struct row *r)
     while (fgets(line, sizeof line, f)) {
         if (sscanf(line, "Rss: %lf", &value) == 1)
             r->rss_mb = value / 1024;
-        if (sscanf(line, "Private_Clean: %lf", &value) == 1 || sscanf(line, "Private_Dirty: %lf", &value) == 1)
-            private_kb += value;
+        /* Private_Clean is the page cache's, too: mapped weights that no other process happens to map now. */
+        if (sscanf(line, "Private_Dirty: %lf", &value) == 1)
+            private_kb = value;
     }
     r->private_mb = private_kb / 1024;
     fclose(f);
