@@ -41,9 +41,13 @@ struct rs_backend {
                       float eps);
     bool tiles;                                     /* attention may use AMX too */
     const char *order;                              /* its packed order and version (pack.h); NULL: none */
+    int bits;                                       /* int8: 4 where large matrices are kept in 4 bits */
     int levels;                                     /* int8: activations are quantised to ±levels */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
 };
+
+struct rs_int8_job;
+typedef void rs_int8_columns(const struct rs_int8_job *j, int from, int to);
 
 /* One GEMM of the int8 family. Columns [from, to) of a job are computed by one call; both are multiples of
  * 16 except that `to` may be n. scale and bias are padded to 16; bias may be NULL. */
@@ -60,8 +64,8 @@ struct rs_int8_job {
     bool add;
     float *y;
     ptrdiff_t stride;
+    rs_int8_columns *inner;   /* 4-bit weights: what takes over once a panel is unpacked (int4.c) */
 };
-typedef void rs_int8_columns(const struct rs_int8_job *j, int from, int to);
 
 /* The first byte of row `row`, which continues RS_TILE bytes further for every 64 values. */
 static inline const int8_t *rs_int8_row(const struct rs_int8_job *j, int row)
@@ -76,6 +80,13 @@ rs_int8_columns rs_int8_columns_portable, rs_int8_columns_amx, rs_int8_columns_v
 typedef void rs_f32_product(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,
                             float *y, ptrdiff_t ys);
 
+/* 4-bit storage (int4.c): whether a row of k is kept so, bytes for n16 rows, and one row into its panel; the
+ * scale of the row's int8 values is returned. */
+bool rs_int4_fits(int k);
+size_t rs_int4_bytes(size_t n16, size_t kpad);
+float rs_int4_pack_row(const float *w, int k, int row, size_t kpad, char *panels);
+rs_int8_columns rs_int4_columns;
+
 /* Shared by the family's backends. */
 int rs_int8_init(struct rs_linear *, const struct rs_backend *, struct rs_pack *, const struct rs_tensor *,
                  const struct rs_tensor *, struct rs_err *);
@@ -85,7 +96,8 @@ void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_p
                    ptrdiff_t);
 bool rs_int8_vectors(const struct rs_linear *const *, const float *const *, float *const *, int, struct rs_pool *, struct rs_arena *);
 
-extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable, rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm;
+extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable, rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm,
+    rs_int4_amx, rs_int4_vnni, rs_int4_avxvnni, rs_int4_avx2, rs_int4_dotprod, rs_int4_i8mm;
 
 /* Decodes row `row` of a checked 2-D tensor to f32. */
 void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out);

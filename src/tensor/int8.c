@@ -17,14 +17,20 @@
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 /* What a packed layer holds, in this sequence, each part padded to 64 bytes. */
-struct layout { size_t kpad, n16, scale, bias, bytes; };
+struct layout { size_t kpad, n16, scale, bias, bytes; bool four; };
 
-static bool layout_of(struct layout *o, int n, int k, bool bias)
+static bool in_four(const struct rs_linear *l) { return l->backend->bits == 4 && rs_int4_fits(l->k); }
+
+static bool layout_of(struct layout *o, const struct rs_linear *l, bool bias)
 {
+    const int n = l->n, k = l->k;
+    o->four = in_four(l);
     o->kpad = round_up((size_t)k, 64);
     o->n16 = round_up((size_t)n, 16);
     if (!rs_mul_ok(o->n16, o->kpad, &o->scale))
         return false;
+    if (o->four)
+        o->scale = round_up(rs_int4_bytes(o->n16, o->kpad), 64);
     o->bias = o->scale + o->n16 * 4;
     o->bytes = o->bias + (bias ? o->n16 * 4 : 0);
     return true;
@@ -60,7 +66,10 @@ static bool pack_all(const struct rs_linear *l, const struct layout *o, const st
     const bool ok = row && q;
     for (int i = 0; ok && i < l->n; i++) {
         rs_tensor_row(weight, i, row);
-        pack_row(row, l->k, i, o, q, block);
+        if (o->four)
+            ((float *)(block + o->scale))[i] = rs_int4_pack_row(row, l->k, i, o->kpad, block);
+        else
+            pack_row(row, l->k, i, o, q, block);
     }
     if (ok && bias)
         rs_dequantize(bias->type, bias->data, (float *)(block + o->bias), l->n);
@@ -74,7 +83,7 @@ int rs_int8_init(struct rs_linear *l, const struct rs_backend *b, struct rs_pack
 {
     (void)b;
     struct layout o;
-    if (!layout_of(&o, l->n, l->k, bias))
+    if (!layout_of(&o, l, bias))
         return rs_fail(e, RS_E_MODEL_BAD, "Tensor %s is too large.", weight->name);
     const char *kept = rs_pack_find(pack, weight->name, o.bytes);
     if (kept) {
@@ -162,6 +171,11 @@ bool rs_int8_norm_rows(struct rs_rows *r, struct rs_pool *pool, struct rs_arena 
     return true;
 }
 
+static rs_int8_columns *columns_of(const struct rs_linear *l)
+{
+    return in_four(l) ? rs_int4_columns : (rs_int8_columns *)l->backend->product;
+}
+
 struct spread {
     struct rs_int8_job job;
     rs_int8_columns *columns;
@@ -190,8 +204,8 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
     struct spread s = {
         .job = {.q = r->q, .x_scale = r->scale, .x_sum = r->sum, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
                 .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = act,
-                .alpha = alpha, .add = add, .y = y, .stride = stride},
-        .columns = (rs_int8_columns *)l->backend->product,
+                .alpha = alpha, .add = add, .y = y, .stride = stride, .inner = (rs_int8_columns *)l->backend->product},
+        .columns = columns_of(l),
     };
     const int share = l->n / (8 * rs_pool_threads(pool));
     s.step = share < 64 ? 64 : share / 32 * 32;
@@ -199,7 +213,7 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
 }
 
 /* Several products of one row each; blocks of columns are counted through all of them. */
-struct vectors { struct rs_int8_job job[RS_VECTORS]; int first[RS_VECTORS + 1], count, step; rs_int8_columns *columns; atomic_int next; };
+struct vectors { struct rs_int8_job job[RS_VECTORS]; int first[RS_VECTORS + 1], count, step; rs_int8_columns *columns[RS_VECTORS]; atomic_int next; };
 
 static void vectors_part(void *arg, int part, int parts)
 {
@@ -214,14 +228,14 @@ static void vectors_part(void *arg, int part, int parts)
         if (i == v->count)
             return;
         const int from = (block - v->first[i]) * v->step, left = v->job[i].n - from;
-        v->columns(&v->job[i], from, from + (left < v->step ? left : v->step));
+        v->columns[i](&v->job[i], from, from + (left < v->step ? left : v->step));
     }
 }
 
 bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
                      struct rs_arena *a)
 {
-    struct vectors v = {.count = count, .columns = (rs_int8_columns *)l[0]->backend->product};
+    struct vectors v = {.count = count};
     size_t work = 0;
     int columns = 0;
     for (int i = 0; i < count; i++) {
@@ -240,7 +254,8 @@ bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, fl
         v.job[i] = (struct rs_int8_job){
             .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l[i]->n, .kpad = (int)round_up((size_t)l[i]->k, 64),
             .panel = l[i]->panel, .w_scale = l[i]->scale, .bias = l[i]->bias, .act = RS_ACT_NONE,
-            .alpha = 1, .y = y[i], .stride = l[i]->n};
+            .alpha = 1, .y = y[i], .stride = l[i]->n, .inner = (rs_int8_columns *)l[i]->backend->product};
+        v.columns[i] = columns_of(l[i]);
         v.first[i + 1] = v.first[i] + (l[i]->n + v.step - 1) / v.step;
     }
     rs_pool_run(pool, vectors_part, &v);
@@ -269,17 +284,23 @@ static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
 #ifdef __x86_64__
-#define RS_INT8_ORDER "int8-x86-1"
+#define ORDER(bits) "int" #bits "-x86-1"
 #else
-#define RS_INT8_ORDER "int8-1"
+#define ORDER(bits) "int" #bits "-1"
 #endif
 
-#define BACKEND(id, words, can, table, limit, amx, f) \
+#define BACKEND(id, words, width, can, table, limit, amx, f) \
     const struct rs_backend id = { \
-        .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, .norm_rows = rs_int8_norm_rows, \
-        .apply = rs_int8_apply, .vectors = rs_int8_vectors, .levels = limit, .tiles = amx, .order = RS_INT8_ORDER, .product = (void (*)(void))f, \
+        .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
+        .norm_rows = rs_int8_norm_rows, .apply = rs_int8_apply, .vectors = rs_int8_vectors, .bits = width, .levels = limit, \
+        .tiles = amx, .order = ORDER(width), .product = (void (*)(void))f, \
     }
-BACKEND(rs_int8_portable, "int8-portable", always, portable, 127, false, rs_int8_columns_portable);
+/* The same instructions under int8 and under 4-bit storage. */
+#define BOTH(isa, words, can, table, limit, amx) \
+    BACKEND(rs_int8_##isa, "int8-" words, 8, can, table, limit, amx, rs_int8_columns_##isa); \
+    BACKEND(rs_int4_##isa, "int4-" words, 4, can, table, limit, amx, rs_int8_columns_##isa)
+
+BACKEND(rs_int8_portable, "int8-portable", 8, always, portable, 127, false, rs_int8_columns_portable);
 
 #if defined __x86_64__
 static bool has_amx(void) { return rs_cpu_has(RS_CPU_AMX_INT8) && rs_cpu_allow_amx(); }
@@ -288,13 +309,13 @@ static bool has_avxvnni(void) { return rs_cpu_has(RS_CPU_AVXVNNI); }
 static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
 static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
 static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
-BACKEND(rs_int8_amx, "int8-amx", has_amx, avx512, 127, true, rs_int8_columns_amx);
-BACKEND(rs_int8_vnni, "int8-vnni", has_vnni, avx512, 127, false, rs_int8_columns_vnni);
-BACKEND(rs_int8_avxvnni, "int8-avxvnni", has_avxvnni, avx2, 127, false, rs_int8_columns_avxvnni);
-BACKEND(rs_int8_avx2, "int8-avx2", has_avx2, avx2, 63, false, rs_int8_columns_avx2);
+BOTH(amx, "amx", has_amx, avx512, 127, true);
+BOTH(vnni, "vnni", has_vnni, avx512, 127, false);
+BOTH(avxvnni, "avxvnni", has_avxvnni, avx2, 127, false);
+BOTH(avx2, "avx2", has_avx2, avx2, 63, false);
 #elif defined __aarch64__
 static bool has_dotprod(void) { return rs_cpu_has(RS_CPU_DOTPROD); }
 static bool has_i8mm(void) { return rs_cpu_has(RS_CPU_DOTPROD | RS_CPU_I8MM); }
-BACKEND(rs_int8_dotprod, "int8-dotprod", has_dotprod, portable, 127, false, rs_int8_columns_dotprod);
-BACKEND(rs_int8_i8mm, "int8-i8mm", has_i8mm, portable, 127, false, rs_int8_columns_i8mm);
+BOTH(dotprod, "dotprod", has_dotprod, portable, 127, false);
+BOTH(i8mm, "i8mm", has_i8mm, portable, 127, false);
 #endif

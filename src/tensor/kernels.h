@@ -32,6 +32,8 @@ struct rs_kernels {
     void (*dots)(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t ws, int n, int k, float *y, ptrdiff_t ys);
     /* y[i, :] = Σ_j a[i, j]·v[j, :] over n rows of d values. */
     void (*mix)(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t vs, int n, int d, float *y, ptrdiff_t ys);
+    /* `groups` groups of 16 outputs in 4 bits to a panel of int8 weights (int4.c). */
+    void (*unpack4)(const uint8_t *packed, int groups, int8_t *panel);
     /* A matrix B [k, n] in panels of `panel` columns, each [k][panel] in sequence, the last one filled with
      * zeros: from its own rows, or from the rows of its transpose (rows outside [0, rows) are zeros). */
     int panel;

@@ -224,6 +224,30 @@ static void mix(const float *a, ptrdiff_t as, int m, const float *v, ptrdiff_t v
         }
 }
 
+typedef int16_t vs __attribute__((vector_size(LANES * 2)));
+
+/* In 32-bit lanes, each one output's four values: u·R + C with C = ½ − 8·R is (u − 8)·R, rounded by the shift. */
+static void unpack4(const uint8_t *packed, int groups, int8_t *panel)
+{
+    for (int g = 0; g < groups; g++, packed += 32 + 256, panel += 512)
+        for (int c = 0; c < 16; c += LANES) {
+            vs narrow;
+            memcpy(&narrow, packed + 2 * c, sizeof narrow);
+            const vi ratio = __builtin_convertvector(narrow, vi), start = 1024 - 8 * ratio;
+            for (int line = 0; line < 8; line++) {
+                vi nibbles, out = {0};
+                memcpy(&nibbles, packed + 32 + line % 4 * 64 + 4 * c, sizeof nibbles);
+                nibbles = line < 4 ? nibbles : nibbles >> 4;
+                UNROLL
+                for (int b = 0; b < 4; b++) {
+                    const vi v = ((((nibbles >> 8 * b) & 15) * ratio + start) >> 11) + RS_INT8_BIAS;
+                    out |= (v & 255) << 8 * b;
+                }
+                memcpy(panel + line * 64 + 4 * c, &out, sizeof out);
+            }
+        }
+}
+
 #define PANEL (2 * LANES)
 
 static void pack(const float *x, ptrdiff_t xs, int k, int n, float *to)
@@ -277,6 +301,6 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
     .sigmoid = sigmoid, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
-    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .panel = PANEL, .pack = pack,
+    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels,
 };

@@ -10,7 +10,8 @@
 #include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
-/* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. */
+/* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. 4-bit storage halves the
+ * memory at some loss of accuracy: only by name, so after everything that "auto" may pick. */
 static const struct rs_backend *const backends[] = {
 #if defined __x86_64__
     &rs_int8_amx, &rs_int8_vnni, &rs_int8_avxvnni, &rs_int8_avx2,
@@ -21,6 +22,11 @@ static const struct rs_backend *const backends[] = {
     &rs_f32_openblas,
 #endif
     &rs_int8_portable, &rs_f32_portable,
+#if defined __x86_64__
+    &rs_int4_amx, &rs_int4_vnni, &rs_int4_avxvnni, &rs_int4_avx2,
+#elif defined __aarch64__
+    &rs_int4_i8mm, &rs_int4_dotprod,
+#endif
     NULL,
 };
 
