@@ -21,5 +21,8 @@ char *rs_model_string(struct rs_model *m, const char *s, size_t len);
 
 /* m->impl holds the file; fills the rest. */
 int rs_gguf_read(struct rs_model *m, struct rs_err *e);
+int rs_safetensors_read(struct rs_model *m, struct rs_err *e);
+
+bool rs_safetensors_is(const uint8_t *data, size_t size);   /* does it look like one? It has no magic number */
 
 #endif

@@ -135,8 +135,10 @@ static int read_container(struct rs_model *m, struct rs_err *e)
     int rc;
     if (impl->size >= 4 && memcmp(impl->data, "GGUF", 4) == 0)
         rc = rs_gguf_read(m, e);
+    else if (rs_safetensors_is(impl->data, impl->size))
+        rc = rs_safetensors_read(m, e);
     else
-        rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF)", m->path);
+        rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, safetensors)", m->path);
     if (rc)
         return rc;
     if (m->n_tensors)

@@ -66,7 +66,9 @@ int rs_control_claim(struct rs_control *c, struct rs_err *e)
         close(fd);
         if (error != EAGAIN && error != EACCES)
             return rs_fail(e, RS_E_IO, "The runtime folder does not support locks: %s.", strerror(error));
-        snprintf(text, sizeof text, named ? " (process %ld)" : "", (long)holder.l_pid);
+        text[0] = '\0';
+        if (named)
+            snprintf(text, sizeof text, " (process %ld)", (long)holder.l_pid);
         return rs_fail(e, RS_E_ALREADY_RUNNING, "A recorder is already running%s; end it with 'rec-stt stop', or use 'rec-stt toggle'.", text);
     }
     const int n = snprintf(text, sizeof text, "%ld %lld\n", (long)getpid(), (long long)rs_now_ns());

@@ -1,0 +1,143 @@
+/* safetensors: a length, a JSON header {"name": {"dtype", "shape", "data_offsets"}}, then the data.
+ *
+ * As strict as the format's own rules (huggingface/safetensors, README "Format"): no duplicate names,
+ * ranges that lie in the file, sizes that are the product of the shape. A tensor whose place does not
+ * suit its type is copied, because the header's length need not be a multiple of anything. This file
+ * knows Silero's voice detector by its tensors; other architectures have names of their own to map.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/container.h"
+#include "model/cursor.h"
+
+enum { MOST_HEADER = 16 << 20 };
+
+struct file { struct rs_model *m; const uint8_t *data; uint64_t size; struct rs_err *e; };
+
+static int damaged(const struct file *f, const char *name, const char *what)
+{
+    return rs_fail(f->e, RS_E_MODEL_BAD, "the model %s is damaged: %s%s%.100s", f->m->path, what, name ? " at tensor " : "", name ? name : "");
+}
+
+static bool known_type(const char *word, enum rs_type *type)
+{
+    static const struct { const char *word; enum rs_type type; } types[] = {
+        {"F32", RS_F32}, {"F16", RS_F16}, {"BF16", RS_BF16}, {"I64", RS_I64},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].word, word) == 0) {
+            *type = types[i].type;
+            return true;
+        }
+    return false;
+}
+
+/* A number of the header as a whole number that is not negative; -1 when it is none. */
+static int64_t whole(const json_t *v)
+{
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? (int64_t)json_integer_value(v) : -1;
+}
+
+static int read_shape(const struct file *f, struct rs_tensor *t, const char *name, const json_t *shape, uint64_t *bytes)
+{
+    const size_t dims = json_array_size(shape);
+    if (!json_is_array(shape) || dims > 4)
+        return damaged(f, name, "a shape that is none");
+    t->ndim = dims ? (int)dims : 1;
+    t->shape[0] = 1;
+    *bytes = rs_type_bytes(t->type);
+    for (size_t i = 0; i < dims; i++) {
+        t->shape[i] = whole(json_array_get(shape, i));
+        if (t->shape[i] < 1 || __builtin_mul_overflow(*bytes, (uint64_t)t->shape[i], bytes))
+            return damaged(f, name, "a shape that makes no sense");
+    }
+    return 0;
+}
+
+/* The tensor's bytes, copied where they do not lie as their type wants. */
+static int place(const struct file *f, struct rs_tensor *t, const char *name, const uint8_t *at, uint64_t bytes)
+{
+    t->bytes = (size_t)bytes;
+    t->data = at;
+    if ((uintptr_t)at % rs_type_bytes(t->type) == 0)
+        return 0;
+    void *copy = rs_arena_alloc(&((struct rs_model_impl *)f->m->impl)->strings, (size_t)bytes, 1);
+    if (!copy)
+        return rs_fail(f->e, RS_E_NOMEM, "no memory for the tensor %.100s of %s", name, f->m->path);
+    t->data = memcpy(copy, at, (size_t)bytes);
+    return 0;
+}
+
+static int read_tensor(const struct file *f, const char *name, const json_t *entry)
+{
+    struct rs_tensor t = {0};
+    uint64_t bytes;
+    const char *word = json_string_value(json_object_get(entry, "dtype"));
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    const int64_t from = whole(json_array_get(offsets, 0)), to = whole(json_array_get(offsets, 1));
+    if (!word || !known_type(word, &t.type))
+        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "the tensor %.100s of %s has the type %.20s, which this program does not read",
+                       name, f->m->path, word ? word : "(none)");
+    const int rc = read_shape(f, &t, name, json_object_get(entry, "shape"), &bytes);
+    if (rc)
+        return rc;
+    if (json_array_size(offsets) != 2 || from < 0 || to < from || (uint64_t)to > f->size || (uint64_t)(to - from) != bytes)
+        return damaged(f, name, "its place is not in the file or not of its size");
+    if (place(f, &t, name, f->data + from, bytes))
+        return -RS_E_NOMEM;
+    return rs_model_add(f->m, &t, name, strlen(name), f->e);
+}
+
+static int read_header(const struct file *f, json_t *header)
+{
+    const char *name;
+    json_t *entry;
+    bool silero = false;
+    if (!json_is_object(header))
+        return damaged(f, NULL, "its header is no table of tensors");
+    json_object_foreach(header, name, entry) {
+        if (strcmp(name, "__metadata__") == 0)
+            continue;
+        const int rc = read_tensor(f, name, entry);
+        if (rc)
+            return rc;
+        silero = silero || strcmp(name, "lstm_cell.weight_ih") == 0;
+    }
+    if (!silero)
+        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s holds tensors of an architecture that this program does not read from safetensors "
+                       "(it reads Silero's voice detector; for Parakeet give a GGUF file)", f->m->path);
+    f->m->config.arch = RS_ARCH_SILERO_VAD;
+    f->m->config.sample_rate = 16000;
+    return 0;
+}
+
+int rs_safetensors_read(struct rs_model *m, struct rs_err *e)
+{
+    const struct rs_model_impl *impl = m->impl;
+    struct rs_cursor c = {impl->data, impl->data + impl->size, false};
+    struct file f = {.m = m, .e = e};
+    const uint64_t length = rs_cursor_u64(&c);
+    const uint8_t *text = rs_cursor_bytes(&c, length);
+    if (!text || length > MOST_HEADER)
+        return damaged(&f, NULL, "its header runs past the end or is too long");
+    f.data = c.at;
+    f.size = (uint64_t)(c.end - c.at);
+    json_error_t why;
+    json_t *header = json_loadb((const char *)text, (size_t)length, JSON_REJECT_DUPLICATES, &why);
+    if (!header)
+        return damaged(&f, NULL, "its header is no JSON");
+    snprintf(m->container, sizeof m->container, "safetensors");
+    const int rc = read_header(&f, header);
+    json_decref(header);
+    return rc;
+}
+
+bool rs_safetensors_is(const uint8_t *data, size_t size)
+{
+    struct rs_cursor c = {data, data + size, false};
+    const uint64_t length = rs_cursor_u64(&c);
+    const uint8_t *first = rs_cursor_bytes(&c, 1);
+    return first && *first == '{' && length >= 2 && length <= size - 8;
+}
