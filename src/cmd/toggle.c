@@ -1,14 +1,14 @@
-#include <stdio.h>
-
+/* rec-stt toggle: one hotkey starts and stops. */
 #include "cmd/cmd.h"
+#include "cmd/record.h"
 
-static int run(int argc, char **argv)
-{
-    (void)argc;
-    (void)argv;
-    struct rs_err e = {0};
-    rs_fail(&e, RS_E_INTERNAL, "This part of the program is not there yet.");
-    return rs_report(&rs_cmd_toggle, &e);
-}
+static int run(int argc, char **argv) { return rs_record_command(&rs_cmd_toggle, true, argc, argv); }
 
-const struct rs_cmd rs_cmd_toggle = {.name = "toggle", .synopsis = "[OPTION]...", .summary = "toggle", .max_args = -1, .run = run};
+const struct rs_cmd rs_cmd_toggle = {
+    .name = "toggle",
+    .synopsis = "[OPTION]...",
+    .summary = "stop the running recorder, or become one",
+    .details = "When it becomes the recorder, its output and options are those of progressive-record; when it stops one, it\n"
+               "prints nothing: the text comes from the recorder that was started first.\n",
+    .run = run,
+};
