@@ -97,7 +97,7 @@ void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_p
 bool rs_int8_vectors(const struct rs_linear *const *, const float *const *, float *const *, int, struct rs_pool *, struct rs_arena *);
 
 extern const struct rs_backend rs_f32_openblas, rs_f32_portable, rs_int8_portable, rs_int8_amx, rs_int8_vnni, rs_int8_avxvnni, rs_int8_avx2, rs_int8_dotprod, rs_int8_i8mm,
-    rs_int4_amx, rs_int4_vnni, rs_int4_avxvnni, rs_int4_avx2, rs_int4_dotprod, rs_int4_i8mm;
+    rs_int4_amx, rs_int4_vnni, rs_int4_avxvnni, rs_int4_avx2, rs_int4_dotprod, rs_int4_i8mm, rs_bf16_amx;
 
 /* Decodes row `row` of a checked 2-D tensor to f32. */
 void rs_tensor_row(const struct rs_tensor *t, int64_t row, float *out);

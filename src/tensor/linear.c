@@ -11,7 +11,7 @@
 #include "tensor/kernels.h"
 
 /* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. 4-bit storage halves the
- * memory at some loss of accuracy: only by name, so after everything that "auto" may pick. */
+ * memory at some loss of accuracy, bf16 doubles it: only by name, so after everything that "auto" may pick. */
 static const struct rs_backend *const backends[] = {
 #if defined __x86_64__
     &rs_int8_amx, &rs_int8_vnni, &rs_int8_avxvnni, &rs_int8_avx2,
@@ -23,7 +23,7 @@ static const struct rs_backend *const backends[] = {
 #endif
     &rs_int8_portable, &rs_f32_portable,
 #if defined __x86_64__
-    &rs_int4_amx, &rs_int4_vnni, &rs_int4_avxvnni, &rs_int4_avx2,
+    &rs_bf16_amx, &rs_int4_amx, &rs_int4_vnni, &rs_int4_avxvnni, &rs_int4_avx2,
 #elif defined __aarch64__
     &rs_int4_i8mm, &rs_int4_dotprod,
 #endif
