@@ -1,10 +1,10 @@
-/* See progress.h. The feeder appends sound and its speech probabilities under the lock; the worker copies the
- * window that it decodes, so that nobody waits for the engine.
+/* See progress.h.
  *
- * Windows are `chunk` long and begin `overlap` before the end of the one before. Words that begin in the
- * last half of an overlap are held back: the next window hears them whole. That window continues after the
- * last word given, which is found by the longest common subsequence of pieces at about the same time. The
- * last window reaches back over sound that was heard already instead of being padded.
+ * The recording is a line of windows: each is up to `chunk_s` long and begins `overlap_s` before the end of
+ * the one before. Words that end in the second half of an overlap are left to the next window (merge.c).
+ * The last window is filled backwards with real sound and ends half a second after the last thing heard.
+ * Where speech goes on for more than HOLE seconds without a word, the place is decoded again from the start
+ * of the hole; what stays empty is reported as a gap.
  */
 #include "session/progress.h"
 
@@ -12,49 +12,106 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/mem.h"
 
-#define RATE RS_SAMPLE_RATE
-#define HEARD 0.5f            /* probability that counts as speech … */
-#define FAINT 0.2f            /* … and as possibly speech: below it nothing is decoded */
-#define PAD_S 0.5             /* kept behind the last speech */
-#define PAUSE_S 0.35          /* a pause worth looking ahead */
-#define HOLE_S 1.5            /* speech so long without a token is decoded again */
-#define SAME_S 0.5            /* the same piece in two windows begins within this */
+enum { FRAME = 1280, CALL = 8192, MAX_HOLES = 4 };
 
-struct tokens { struct rs_token *t; size_t count, cap; };
+static const double HOP = (double)RS_VAD_HOP / RS_SAMPLE_RATE;
+static const float SPEECH = 0.5f, STAYS = 0.35f;   /* probability that begins speech, and that continues it */
+static const float AUDIBLE = 0.15f;                /* under this no word is looked for */
+static const int ARMS = 4;                         /* hops of speech (128 ms) before it counts as said */
+static const double AFTER = 0.5;                   /* seconds kept behind the last thing heard */
+static const double HOLE = 1.5, MARGIN = 0.2;
+static const double PAUSE = 0.25;                  /* seconds of silence before the open chunk is decoded ahead */
 
 struct rs_progress {
     struct rs_progress_options o;
     struct rs_vad *vad;
-    struct rs_asr *asr;
-    pthread_mutex_t lock;
+    struct rs_recogniser asr;          /* asr.run is NULL until one is attached */
 
-    /* under the lock */
-    float *audio, *prob;                  /* from sample `base` on; a probability for each hop of the session */
-    size_t count, cap, base, hops, prob_cap;
-    size_t window_end;                    /* where the last chunk's window ended */
-    bool ended, cut, finished, attached;
-    double first_heard, last_heard, last_faint;   /* ends of hops in seconds; -1: never */
-
-    /* the worker's */
-    float *window;
-    size_t window_cap;
-    struct rs_transcript transcript;
-    struct tokens fresh, given, ahead;    /* session times; given: those that a later window may hear again */
-    double given_until;                   /* words that begin before this were decided on */
-    double ahead_faint;                   /* what was heard when the look ahead was made; -1: none */
-    size_t ahead_window;
+    pthread_mutex_t lock;              /* guards what follows, up to `worker` */
+    float *audio;
+    size_t count, cap;                 /* samples kept */
+    size_t base;                       /* the session's sample that audio[0] is; a whole number of frames */
+    size_t window;                     /* where the open window begins */
+    float *prob;
+    size_t hops, hops_cap;             /* the detector's answers since the session began */
+    struct rs_speech_state speech;
+    int run;                           /* hops of speech in a row */
+    bool ended, cut, finished;
+    double cost_s;                     /* what the last decode took */
+    double ahead_to;                   /* the last speech that was decoded ahead */
     char *text;
     size_t text_len, text_cap;
-    int index;
+
+    struct {                           /* the worker's own */
+        struct rs_merge merge, trial;
+        struct rs_transcript transcript;
+        struct rs_tokens fresh, again, out;
+        float *pcm;
+        size_t pcm_cap;
+        struct rs_chunk ahead;         /* what the open chunk would be if nothing more is said */
+        bool ahead_valid;
+        double ahead_said;             /* the last thing heard when it was made */
+        int index;
+        double covered;                /* seconds of the session that chunks have answered for */
+    } worker;
 };
 
-static double seconds(size_t samples) { return (double)samples / RATE; }
-static size_t samples(double s) { return s <= 0 ? 0 : (size_t)(s * RATE); }
+/* ------------------------------------------------------------------ recognisers */
+
+static int asr_run(void *s, const float *pcm, size_t n, struct rs_transcript *t, struct rs_err *e)
+{
+    const unsigned before = rs_guard_hits();
+    const int rc = rs_asr_run(s, pcm, n, t, e);
+    if (rc == 0 && rs_guard_hits() != before)
+        return rs_fail(e, RS_E_MODEL_BAD, "The model's file shrank or went away while it was in use: start again with a whole one.");
+    return rc;
+}
+
+static bool asr_starts_word(const void *s, int id) { return rs_asr_starts_word(s, id); }
+static bool asr_same_piece(const void *s, int a, int b) { return rs_asr_same_piece(s, a, b); }
+static size_t asr_text(const void *s, const struct rs_token *t, size_t n, char *b, size_t z) { return rs_asr_text(s, t, n, b, z); }
+static int asr_words(const void *s, const struct rs_token *t, size_t n, struct rs_word **w, size_t *k, struct rs_err *e)
+{
+    return rs_asr_words(s, t, n, w, k, e);
+}
+
+void rs_progress_attach_recogniser(struct rs_progress *p, const struct rs_recogniser *r)
+{
+    pthread_mutex_lock(&p->lock);
+    p->asr = *r;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void rs_progress_attach(struct rs_progress *p, struct rs_asr *asr)
+{
+    const struct rs_recogniser r = {asr, asr_run, asr_starts_word, asr_same_piece, asr_text, asr_words};
+    rs_progress_attach_recogniser(p, &r);
+}
+
+/* ------------------------------------------------------------------ life */
+
+int rs_progress_new(struct rs_progress **out, struct rs_vad *vad, const struct rs_progress_options *o, struct rs_err *e)
+{
+    struct rs_progress *p = *out = rs_zeroed(1, sizeof *p);
+    if (!p)
+        return rs_fail(e, RS_E_NOMEM, "There is no memory for a recording.");
+    p->o = *o;
+    p->vad = vad;
+    p->ahead_to = -1;
+    pthread_mutex_init(&p->lock, NULL);
+    if (!rs_grow((void **)&p->text, &p->text_cap, 1, 1)) {
+        rs_progress_free(p);
+        *out = NULL;
+        return rs_fail(e, RS_E_NOMEM, "There is no memory for a recording.");
+    }
+    p->text[0] = 0;
+    return 0;
+}
 
 void rs_chunk_free(struct rs_chunk *c)
 {
@@ -65,362 +122,389 @@ void rs_chunk_free(struct rs_chunk *c)
     *c = (struct rs_chunk){0};
 }
 
-int rs_progress_new(struct rs_progress **out, struct rs_vad *vad, const struct rs_progress_options *o, struct rs_err *e)
+/* What was heard does not stay in memory that others may get. */
+static void wipe(void *p, size_t bytes)
 {
-    struct rs_progress *p = *out = rs_zeroed(1, sizeof *p);
-    if (!p)
-        return rs_fail(e, RS_E_NOMEM, "There is no memory for the session.");
-    p->o = *o;
-    p->vad = vad;
-    p->first_heard = p->last_heard = p->last_faint = p->ahead_faint = -1;
-    pthread_mutex_init(&p->lock, NULL);
-    return 0;
+    if (p)
+        explicit_bzero(p, bytes);
+    free(p);
 }
 
 void rs_progress_free(struct rs_progress *p)
 {
     if (!p)
         return;
-    if (p->audio)
-        explicit_bzero(p->audio, p->cap * sizeof *p->audio);
-    if (p->window)
-        explicit_bzero(p->window, p->window_cap * sizeof *p->window);
-    free(p->audio);
+    wipe(p->audio, p->cap * sizeof *p->audio);
+    wipe(p->worker.pcm, p->worker.pcm_cap * sizeof *p->worker.pcm);
+    wipe(p->text, p->text_cap);
     free(p->prob);
-    free(p->window);
-    rs_transcript_free(&p->transcript);
-    free(p->fresh.t);
-    free(p->given.t);
-    free(p->ahead.t);
-    free(p->text);
+    rs_merge_free(&p->worker.merge);
+    rs_merge_free(&p->worker.trial);
+    rs_transcript_free(&p->worker.transcript);
+    free(p->worker.fresh.at);
+    free(p->worker.again.at);
+    free(p->worker.out.at);
+    rs_chunk_free(&p->worker.ahead);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
-void rs_progress_attach(struct rs_progress *p, struct rs_asr *asr)
+/* ------------------------------------------------------------------ the feeder's side */
+
+static size_t samples(double seconds) { return (size_t)(seconds * RS_SAMPLE_RATE + 0.5); }
+static double total_s(const struct rs_progress *p) { return (double)(p->base + p->count) / RS_SAMPLE_RATE; }
+
+static void hear(struct rs_progress *p, float prob)
 {
-    pthread_mutex_lock(&p->lock);
-    p->asr = asr;
-    p->attached = true;
-    pthread_mutex_unlock(&p->lock);
+    const double from = (double)p->hops * HOP;
+    p->prob[p->hops++] = prob;
+    const bool speech = prob >= (p->run ? STAYS : SPEECH);
+    p->run = speech ? p->run + 1 : 0;
+    p->speech.speaking = p->run >= ARMS;
+    if (!p->speech.speaking)
+        return;
+    if (!p->speech.any)
+        p->speech.first_s = from - (ARMS - 1) * HOP;
+    p->speech.any = true;
+    p->speech.last_s = from + HOP;
 }
 
-/* ---- The feeder's side ---- */
-
-static size_t total(const struct rs_progress *p) { return p->base + p->count; }
-
-static void hear(struct rs_progress *p, const float *pcm, size_t n)
+static int take(struct rs_progress *p, const float *pcm, size_t n, struct rs_err *e)
 {
-    const size_t fresh = rs_vad_feed(p->vad, pcm, n, p->prob + p->hops);
-    for (size_t i = 0; i < fresh; i++) {
-        const float v = p->prob[p->hops++];
-        const double at = seconds(p->hops * RS_VAD_HOP);
-        if (v >= FAINT)
-            p->last_faint = at;
-        if (v < HEARD)
-            continue;
-        p->last_heard = at;
-        if (p->first_heard < 0)
-            p->first_heard = at - seconds(RS_VAD_HOP);
-    }
+    float prob[CALL / RS_VAD_HOP + 2];
+    if (!p->o.single_pass && p->o.max_backlog_s && p->base + p->count + n > p->window + samples(p->o.chunk_s) + p->o.max_backlog_s * RS_SAMPLE_RATE)
+        return rs_fail(e, RS_E_BACKPRESSURE, "Transcription is more than %zu s behind the recording.", p->o.max_backlog_s);
+    if (!rs_grow((void **)&p->audio, &p->cap, p->count + n, sizeof *p->audio) ||
+        !rs_grow((void **)&p->prob, &p->hops_cap, p->hops + CALL / RS_VAD_HOP + 2, sizeof *p->prob))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for sound.");
+    memcpy(p->audio + p->count, pcm, n * sizeof *pcm);
+    p->count += n;
+    const size_t answers = rs_vad_feed(p->vad, pcm, n, prob);
+    for (size_t i = 0; i < answers; i++)
+        hear(p, prob[i]);
+    p->speech.audio_s = total_s(p);
+    return 0;
 }
 
 int rs_progress_feed(struct rs_progress *p, const float *pcm, size_t n, struct rs_err *e)
 {
     int rc = 0;
     pthread_mutex_lock(&p->lock);
-    if (p->o.max_backlog_s && total(p) - p->window_end + n > p->o.max_backlog_s * RATE)
-        rc = rs_fail(e, RS_E_BACKPRESSURE, "Transcription is %zu s behind.", p->o.max_backlog_s);
-    else if (!rs_grow((void **)&p->audio, &p->cap, p->count + n, sizeof *p->audio) ||
-             !rs_grow((void **)&p->prob, &p->prob_cap, p->hops + n / RS_VAD_HOP + 2, sizeof *p->prob))
-        rc = rs_fail(e, RS_E_NOMEM, "There is no memory to record into.");
-    else {
-        for (size_t i = 0; i < n; i++)
-            p->audio[p->count + i] = isfinite(pcm[i]) ? pcm[i] : 0;
-        hear(p, p->audio + p->count, n);
-        p->count += n;
-    }
+    for (size_t at = 0; at < n && rc == 0; at += CALL)
+        rc = take(p, pcm + at, n - at < CALL ? n - at : CALL, e);
     pthread_mutex_unlock(&p->lock);
     return rc;
 }
 
-static void set_flag(struct rs_progress *p, bool *flag)
+static void raise_flag(struct rs_progress *p, bool *flag)
 {
     pthread_mutex_lock(&p->lock);
     *flag = true;
     pthread_mutex_unlock(&p->lock);
 }
 
-void rs_progress_end(struct rs_progress *p) { set_flag(p, &p->ended); }
-void rs_progress_cut(struct rs_progress *p) { set_flag(p, &p->cut); }
+void rs_progress_end(struct rs_progress *p) { raise_flag(p, &p->ended); }
+void rs_progress_cut(struct rs_progress *p) { raise_flag(p, &p->cut); }
 
 void rs_progress_speech(struct rs_progress *p, struct rs_speech_state *s)
 {
     pthread_mutex_lock(&p->lock);
-    const double now = seconds(total(p));
-    *s = (struct rs_speech_state){.audio_s = now, .any = p->first_heard >= 0, .first_s = p->first_heard, .last_s = p->last_heard,
-                                  .speaking = p->last_heard >= 0 && now - p->last_heard < 0.2};
+    *s = p->speech;
     pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- When to decode ---- */
+/* ------------------------------------------------------------------ what is to be done */
 
-static size_t overlap(const struct rs_progress *p) { return samples(p->o.overlap_s); }
-
-/* Where the next full window begins and ends. */
-static size_t next_begin(const struct rs_progress *p) { return p->window_end > overlap(p) ? p->window_end - overlap(p) : 0; }
-static size_t next_end(const struct rs_progress *p) { return next_begin(p) + samples(p->o.chunk_s); }
-
-static bool due(const struct rs_progress *p)
+static bool full(const struct rs_progress *p)
 {
-    return p->attached && !p->finished && (p->ended || (!p->o.single_pass && (p->cut || total(p) >= next_end(p))));
+    return !p->o.single_pass && p->base + p->count >= p->window + samples(p->o.chunk_s);
 }
 
 bool rs_progress_due(struct rs_progress *p)
 {
     pthread_mutex_lock(&p->lock);
-    const bool d = due(p);
+    const bool due = p->asr.run && !p->finished && (p->ended || p->cut || full(p));
     pthread_mutex_unlock(&p->lock);
-    return d;
+    return due;
 }
 
 bool rs_progress_finished(struct rs_progress *p)
 {
     pthread_mutex_lock(&p->lock);
-    const bool f = p->finished;
+    const bool finished = p->finished;
     pthread_mutex_unlock(&p->lock);
-    return f;
+    return finished;
 }
 
+/* A pause after speech that no decode has seen, with time to decode it before the next chunk is due. */
 bool rs_progress_wants_ahead(struct rs_progress *p)
 {
     pthread_mutex_lock(&p->lock);
-    const bool pause = p->last_heard >= 0 && seconds(total(p)) - p->last_heard >= PAUSE_S;
-    const bool w = p->attached && !p->ended && !p->o.single_pass && pause && !due(p) && p->last_faint > p->given_until &&
-                   p->last_faint != p->ahead_faint;
+    const double now = total_s(p), due = (double)p->window / RS_SAMPLE_RATE + p->o.chunk_s;
+    const bool wants = p->asr.run && !p->o.single_pass && !p->ended && !p->cut && !full(p) && p->speech.any && !p->speech.speaking &&
+                       now - p->speech.last_s >= PAUSE && p->speech.last_s > p->ahead_to + 0.1 && due - now > 1.5 * p->cost_s;
     pthread_mutex_unlock(&p->lock);
-    return w;
+    return wants;
 }
 
-const char *rs_progress_text(const struct rs_progress *p) { return p->text ? p->text : ""; }
-
-/* ---- Decoding a window ---- */
-
-static bool append(struct tokens *to, const struct rs_token *t, size_t n)
+/* The end of the last hop in [from, to) seconds that may hold a word; `from` where none does. */
+static double last_audible(const struct rs_progress *p, double from, double to)
 {
-    if (!rs_grow((void **)&to->t, &to->cap, to->count + n, sizeof *t))
-        return false;
-    if (n)
-        memcpy(to->t + to->count, t, n * sizeof *t);
-    to->count += n;
-    return true;
-}
-
-/* Decodes samples [from, to) of the session; the tokens in p->transcript get session times. */
-static int decode(struct rs_progress *p, size_t from, size_t to, struct rs_stage_times *times, struct rs_err *e)
-{
-    pthread_mutex_lock(&p->lock);
-    const bool room = rs_grow((void **)&p->window, &p->window_cap, to - from + 1, sizeof *p->window);
-    if (room && to > from)
-        memcpy(p->window, p->audio + (from - p->base), (to - from) * sizeof *p->window);
-    pthread_mutex_unlock(&p->lock);
-    if (!room)
-        return rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-    const int rc = rs_asr_run(p->asr, p->window, to - from, &p->transcript, e);
-    times->features_ns += p->transcript.times.features_ns;
-    times->encoder_ns += p->transcript.times.encoder_ns;
-    times->decoder_ns += p->transcript.times.decoder_ns;
-    for (size_t i = 0; !rc && i < p->transcript.count; i++) {
-        p->transcript.tokens[i].start += (float)seconds(from);
-        p->transcript.tokens[i].end += (float)seconds(from);
+    size_t hop = (size_t)ceil(to / HOP);
+    if (hop > p->hops) {
+        if ((double)p->hops * HOP <= from)
+            return to;                 /* nothing of it was judged yet */
+        hop = p->hops;
     }
-    return rc;
+    for (; hop > 0 && (double)hop * HOP > from; hop--)
+        if (p->prob[hop - 1] >= AUDIBLE)
+            return (double)hop * HOP;
+    return from;
 }
 
-static bool starts_word(const struct rs_progress *p, const struct rs_token *t) { return rs_asr_starts_word(p->asr, t->id); }
+static bool audible(const struct rs_progress *p, double from, double to) { return last_audible(p, from, to) > from; }
 
-/* The first token of the word that `i` belongs to, and the one behind its last. */
-static size_t word_begin(const struct rs_progress *p, const struct tokens *t, size_t i)
+/* ------------------------------------------------------------------ decoding */
+
+struct plan { size_t from, to; bool final, cut; double until; };
+
+/* Decodes samples [from, to) into tokens on the session's clock. */
+static int decode(struct rs_progress *p, size_t from, size_t to, struct rs_tokens *tokens, struct rs_chunk *c, struct rs_err *e)
 {
-    while (i > 0 && !starts_word(p, &t->t[i]))
-        i--;
-    return i;
-}
-
-static size_t word_end(const struct rs_progress *p, const struct tokens *t, size_t i)
-{
-    for (i++; i < t->count && !starts_word(p, &t->t[i]); i++)
-        ;
-    return i;
-}
-
-/* Whether the word at `at` is the last one given, spelt with other pieces: the same letters within two frames. */
-static bool given_already(const struct rs_progress *p, const struct tokens *now, size_t at)
-{
-    const struct tokens *g = &p->given;
-    char a[128], b[128];
-    if (!g->count || at >= now->count)
-        return false;
-    const size_t from = word_begin(p, g, g->count - 1), end = word_end(p, now, at);
-    if (fabsf(g->t[from].start - now->t[at].start) > 0.17f)
-        return false;
-    rs_asr_text(p->asr, g->t + from, g->count - from, a, sizeof a);
-    rs_asr_text(p->asr, now->t + at, end - at, b, sizeof b);
-    return strcasecmp(a, b) == 0;
-}
-
-/* The place in `now` after everything that `given` already has: behind the last pair of the longest common
- * subsequence, or, where the two have nothing in common, at the time where the last chunk stopped giving. */
-static size_t continue_at(const struct rs_progress *p, const struct tokens *now)
-{
-    const struct tokens *g = &p->given;
-    const size_t rows = g->count + 1, columns = now->count + 1;
-    size_t at = 0, size;
-    uint16_t *best = rs_mul_ok(rows, columns, &size) ? rs_zeroed(size, sizeof *best) : NULL;
-    for (size_t i = 1; best && i < rows; i++)
-        for (size_t k = 1; k < columns; k++) {
-            const struct rs_token *a = &g->t[i - 1], *b = &now->t[k - 1];
-            const bool same = fabsf(a->start - b->start) <= (float)SAME_S && rs_asr_same_piece(p->asr, a->id, b->id);
-            const uint16_t up = best[(i - 1) * columns + k], left = best[i * columns + k - 1];
-            best[i * columns + k] = same ? (uint16_t)(best[(i - 1) * columns + k - 1] + 1) : up > left ? up : left;
-        }
-    /* the smallest prefix of `now` that holds the whole subsequence ends with its last pair */
-    if (best && best[size - 1])
-        while (best[(rows - 1) * columns + at] < best[size - 1])
-            at++;
-    free(best);
-    /* what begins before the last given word ends is that word, heard differently */
-    const double last = g->count ? g->t[g->count - 1].end - 0.04 : 0;
-    while (at < now->count && (now->t[at].start < p->given_until || now->t[at].start < last))
-        at++;
-    while (at < now->count && g->count && !starts_word(p, &now->t[at]))
-        at++;                                             /* the rest of a word that was given */
-    return given_already(p, now, at) ? word_end(p, now, at) : at;
-}
-
-/* Words that begin at `limit` or later are left to the next window: the number of tokens before them. */
-static size_t hold_back(const struct rs_progress *p, const struct tokens *now, size_t from, double limit)
-{
-    for (size_t i = from; i < now->count; i++)
-        if (now->t[i].start >= limit && starts_word(p, &now->t[i]))
-            return i;
-    return now->count;
-}
-
-/* ---- Holes: speech that gave no tokens ---- */
-
-static bool has_token(const struct tokens *t, double from, double to)
-{
-    for (size_t i = 0; i < t->count; i++)
-        if (t->t[i].end > from - 0.3 && t->t[i].start < to + 0.3)
-            return true;
-    return false;
-}
-
-/* The first stretch of speech after `from` that is long enough and has no token. */
-static bool find_hole(struct rs_progress *p, double from, double to, struct rs_gap *hole)
-{
-    const double hop = seconds(RS_VAD_HOP);
-    bool found = false;
-    double begin = -1;
+    tokens->count = 0;
+    const size_t n = to > from ? to - from : 0;
+    if (!rs_grow((void **)&p->worker.pcm, &p->worker.pcm_cap, n + 1, sizeof *p->worker.pcm))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left to transcribe.");
     pthread_mutex_lock(&p->lock);
-    for (size_t h = (size_t)(from / hop); !found && h <= p->hops && (double)h * hop <= to; h++) {
-        const double at = (double)h * hop;
-        const bool open = h < p->hops && at + hop <= to && p->prob[h] >= HEARD && !has_token(&p->fresh, at + 0.3, at + hop - 0.3) &&
-                          !has_token(&p->given, at + 0.3, at + hop - 0.3);
-        if (open && begin < 0)
-            begin = at;
-        if (!open && begin >= 0) {
-            found = at - begin >= HOLE_S;
-            *hole = (struct rs_gap){begin, at};
-            begin = -1;
-        }
-    }
+    memcpy(p->worker.pcm, p->audio + (from - p->base), n * sizeof *p->audio);
     pthread_mutex_unlock(&p->lock);
-    return found;
-}
-
-/* Puts the words of the transcript that begin inside the hole where they belong in time. */
-static bool fill_hole(struct rs_progress *p, const struct rs_gap *hole)
-{
-    const struct rs_transcript *t = &p->transcript;
-    size_t a = 0, b, at = 0;
-    while (a < t->count && (t->tokens[a].start < hole->start - 0.1 || !starts_word(p, &t->tokens[a])))
-        a++;
-    for (b = a; b < t->count && (t->tokens[b].start < hole->end || !starts_word(p, &t->tokens[b])); b++)
-        ;
-    while (at < p->fresh.count && p->fresh.t[at].start < hole->start)
-        at++;
-    if (b == a)
-        return true;
-    if (!append(&p->fresh, &t->tokens[a], b - a))
-        return false;
-    memmove(p->fresh.t + at + (b - a), p->fresh.t + at, (p->fresh.count - (b - a) - at) * sizeof *p->fresh.t);
-    memcpy(p->fresh.t + at, &t->tokens[a], (b - a) * sizeof *p->fresh.t);
-    return true;
-}
-
-static int search_holes(struct rs_progress *p, double from, size_t end, struct rs_chunk *out, struct rs_err *e)
-{
-    struct rs_gap hole;
-    size_t cap = 0;
-    free(out->gaps);
-    out->gaps = NULL;
-    while (find_hole(p, from, seconds(end), &hole)) {
-        const size_t begin = samples(hole.start - 0.1) > p->base ? samples(hole.start - 0.1) : p->base;
-        const size_t before = p->fresh.count;
-        const int rc = decode(p, begin, end, &out->times, e);
-        if (rc)
-            return rc;
-        if (!fill_hole(p, &hole))
-            return rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-        if (p->fresh.count == before) {
-            if (!rs_grow((void **)&out->gaps, &cap, out->n_gaps + 1, sizeof hole))
-                return rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-            out->gaps[out->n_gaps++] = hole;
-        }
-        from = hole.end;
+    struct rs_transcript *t = &p->worker.transcript;
+    t->count = 0;
+    const int rc = p->asr.run(p->asr.self, p->worker.pcm, n, t, e);
+    if (rc < 0)
+        return rc;
+    c->audio_ms += (double)n * 1000 / RS_SAMPLE_RATE;
+    c->times.features_ns += t->times.features_ns;
+    c->times.encoder_ns += t->times.encoder_ns;
+    c->times.decoder_ns += t->times.decoder_ns;
+    if (!rs_tokens_add(tokens, t->tokens, t->count))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    const float shift = (float)((double)from / RS_SAMPLE_RATE);
+    for (size_t i = 0; i < tokens->count; i++) {
+        tokens->at[i].frame += (int)(from / FRAME);
+        tokens->at[i].start += shift;
+        tokens->at[i].end += shift;
     }
     return 0;
 }
 
-/* ---- Giving ---- */
-
-static int fill_text(struct rs_progress *p, struct rs_chunk *out, struct rs_err *e)
+/* Words where the detector hears nothing at all are the decoder's invention. */
+static void disbelieve(struct rs_progress *p, struct rs_tokens *t)
 {
-    const size_t n = rs_asr_text(p->asr, out->tokens, out->n_tokens, NULL, 0);
-    char *text = realloc(out->text, n + 1);
-    if (!text)
-        return rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk's text.");
-    out->text = text;
-    rs_asr_text(p->asr, out->tokens, out->n_tokens, text, n + 1);
-    const size_t lead = strspn(text, " ");
-    memmove(text, text + lead, n - lead + 1);
-    free(out->words);
-    out->words = NULL;
-    out->n_words = 0;
-    return rs_asr_words(p->asr, out->tokens, out->n_tokens, &out->words, &out->n_words, e);
-}
-
-/* The tokens [from, to) of p->fresh as the chunk's own. */
-static int give(struct rs_progress *p, struct rs_chunk *out, size_t from, size_t to, struct rs_err *e)
-{
-    double sum = 0;
-    out->n_tokens = 0;
-    if (!rs_grow((void **)&out->tokens, &out->cap_tokens, to - from, sizeof *out->tokens))
-        return rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-    for (size_t i = from; i < to; i++) {
-        out->tokens[out->n_tokens++] = p->fresh.t[i];
-        sum += p->fresh.t[i].confidence;
+    size_t kept = 0;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0, n; i < t->count; i += n) {
+        for (n = 1; i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id); n++)
+            ;
+        const double from = t->at[i].frame * RS_FRAME_S - 0.5, to = t->at[i + n - 1].frame * RS_FRAME_S + 0.5;
+        if (!audible(p, from > 0 ? from : 0, to))
+            continue;
+        memmove(t->at + kept, t->at + i, n * sizeof *t->at);
+        kept += n;
     }
-    out->confidence = out->n_tokens ? sum / (double)out->n_tokens : 0;
-    return fill_text(p, out, e);
+    pthread_mutex_unlock(&p->lock);
+    t->count = kept;
 }
 
-static bool remember_text(struct rs_progress *p, const char *text)
+/* Share of hops with speech between two moments, and the speech's own edges. */
+static double speech_share(struct rs_progress *p, double *from, double *to)
 {
-    const size_t n = strlen(text);
-    if (!n)
+    pthread_mutex_lock(&p->lock);
+    size_t a = (size_t)(*from / HOP), b = (size_t)(*to / HOP), said = 0;
+    b = b < p->hops ? b : p->hops;
+    while (a < b && p->prob[a] < SPEECH)
+        a++;
+    while (b > a && p->prob[b - 1] < SPEECH)
+        b--;
+    for (size_t i = a; i < b; i++)
+        said += p->prob[i] >= SPEECH;
+    pthread_mutex_unlock(&p->lock);
+    *from = (double)a * HOP;
+    *to = (double)b * HOP;
+    return b > a ? (double)said / (double)(b - a) : 0;
+}
+
+static bool add_gap(struct rs_chunk *c, double from, double to)
+{
+    struct rs_gap *g = realloc(c->gaps, (c->n_gaps + 1) * sizeof *g);
+    if (!g)
+        return false;
+    c->gaps = g;
+    g[c->n_gaps++] = (struct rs_gap){from, to};
+    return true;
+}
+
+/* Decodes from the hole's start and puts words that lie inside it into its place, after `place` tokens. */
+static int refill(struct rs_progress *p, const struct plan *w, struct rs_tokens *t, size_t *place, double from, double to,
+                  struct rs_chunk *c, struct rs_err *e)
+{
+    size_t start = samples(from > MARGIN ? from - MARGIN : 0) / FRAME * FRAME, end = samples(to + 2);
+    start = start > w->from ? start : w->from;
+    end = end < w->to ? end : w->to;
+    struct rs_tokens *again = &p->worker.again;
+    const int rc = decode(p, start, end, again, c, e);
+    if (rc < 0)
+        return rc;
+    size_t first = 0, last;
+    while (first < again->count && (again->at[first].frame * RS_FRAME_S < from || !p->asr.starts_word(p->asr.self, again->at[first].id)))
+        first++;
+    for (last = first; last < again->count && again->at[last].frame * RS_FRAME_S < to;)
+        last++;
+    if (first == last)
+        return add_gap(c, from, to) ? 0 : rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    const size_t n = last - first, rest = t->count - *place;
+    if (!rs_tokens_add(t, again->at + first, n))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    memmove(t->at + *place + n, t->at + *place, rest * sizeof *t->at);
+    memcpy(t->at + *place, again->at + first, n * sizeof *t->at);
+    *place += n;
+    return 0;
+}
+
+/* Looks for long speech without words between what earlier chunks answered for and `until`. */
+static int search_holes(struct rs_progress *p, const struct plan *w, struct rs_tokens *t, struct rs_chunk *c, struct rs_err *e)
+{
+    double from = fmax((double)w->from / RS_SAMPLE_RATE, p->worker.covered);
+    const double stop = fmin((double)w->to / RS_SAMPLE_RATE, w->until);
+    int holes = 0;
+    for (size_t i = 0; i <= t->count && holes < MAX_HOLES; i++) {
+        const double next = i < t->count ? fmin(t->at[i].frame * RS_FRAME_S, stop) : stop;
+        double a = from, b = next;
+        if (next - from > HOLE && speech_share(p, &a, &b) > 0.8 && b - a > HOLE) {
+            const int rc = refill(p, w, t, &i, a, b, c, e);
+            holes++;
+            if (rc < 0)
+                return rc;
+        }
+        if (i < t->count)
+            from = fmax(from, t->at[i].frame * RS_FRAME_S + 0.4);
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ chunks */
+
+/* Fills the chunk's words, text and figures from its tokens. */
+static int finish(struct rs_progress *p, struct rs_chunk *c, const struct rs_tokens *t, struct rs_err *e)
+{
+    if (!rs_grow((void **)&c->tokens, &c->cap_tokens, t->count + 1, sizeof *c->tokens))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    if (t->count)
+        memcpy(c->tokens, t->at, t->count * sizeof *t->at);
+    c->n_tokens = t->count;
+    const size_t need = p->asr.text(p->asr.self, c->tokens, c->n_tokens, NULL, 0);
+    char *text = realloc(c->text, need + 1);
+    if (!text)
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for text.");
+    c->text = text;
+    p->asr.text(p->asr.self, c->tokens, c->n_tokens, text, need + 1);
+    free(c->words);
+    c->words = NULL;
+    c->n_words = 0;
+    double sum = 0;
+    for (size_t i = 0; i < c->n_tokens; i++)
+        sum += (double)c->tokens[i].confidence;
+    c->confidence = c->n_tokens ? sum / (double)c->n_tokens : 0;
+    if (c->n_tokens) {
+        c->start = (double)c->tokens[0].start;
+        c->end = (double)c->tokens[c->n_tokens - 1].end;
+    }
+    return p->asr.words(p->asr.self, c->tokens, c->n_tokens, &c->words, &c->n_words, e);
+}
+
+static void clear(struct rs_chunk *c)
+{
+    c->n_tokens = c->n_words = c->n_gaps = 0;
+    c->confidence = c->audio_ms = c->start = c->end = 0;
+    c->times = (struct rs_stage_times){0};
+    c->elapsed_ns = 0;
+    c->ahead = c->final = false;
+    if (c->text)
+        c->text[0] = 0;
+}
+
+/* The window that is due. With `ahead` the open one as if the recording ended here. */
+static struct plan plan_window(struct rs_progress *p, bool ahead)
+{
+    const size_t end = p->base + p->count, chunk = samples(p->o.chunk_s);
+    struct plan w = {.from = p->window, .to = end, .final = ahead, .until = INFINITY};
+    if (!ahead && full(p) && (end > p->window + chunk || !p->ended)) {
+        w.to = p->window + chunk;
+        w.until = (double)w.to / RS_SAMPLE_RATE - p->o.overlap_s / 2;
+    } else if (!ahead) {
+        w.final = p->ended;
+        w.cut = !p->ended;
+    }
+    if (!w.final)
+        return w;
+    const double heard = last_audible(p, (double)w.from / RS_SAMPLE_RATE, (double)end / RS_SAMPLE_RATE);
+    const size_t wanted = samples(heard + AFTER);
+    w.to = wanted < end ? wanted : end;
+    if (!p->o.single_pass) {           /* filled backwards, to a whole frame */
+        const size_t back = w.to > chunk ? (w.to - chunk + FRAME - 1) / FRAME * FRAME : 0;
+        w.from = back > p->base ? back : p->base;
+        w.from = w.from < p->window ? w.from : p->window;
+    }
+    return w;
+}
+
+/* Decodes the window and merges it into `m`; what is new goes to `c`. A failure leaves the window's new part
+ * as a gap and gives the words held from before. */
+static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct rs_merge *m, struct rs_chunk *c, struct rs_err *e)
+{
+    const double from = fmax((double)w->from / RS_SAMPLE_RATE, p->worker.covered), to = (double)w->to / RS_SAMPLE_RATE;
+    struct rs_tokens *fresh = &p->worker.fresh, *out = &p->worker.out;
+    fresh->count = out->count = 0;
+    pthread_mutex_lock(&p->lock);
+    const bool worth = audible(p, from, to);
+    pthread_mutex_unlock(&p->lock);
+    int rc = 0;
+    if (worth) {
+        rc = decode(p, w->from, w->to, fresh, c, e);
+        if (rc == 0) {
+            disbelieve(p, fresh);
+            rc = search_holes(p, w, fresh, c, e);
+        }
+        if (rc < 0) {
+            fresh->count = 0;
+            add_gap(c, from, to);
+        }
+    }
+    if (!rs_merge_next(m, &p->asr, fresh, w->until, out))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    c->start = from;
+    c->end = fmin(to, w->until);
+    const int rc2 = finish(p, c, out, e);
+    return rc < 0 ? rc : rc2;
+}
+
+/* Drops sound that no later window can reach: the next one may be filled back to this one's start. */
+static void advance(struct rs_progress *p, const struct plan *w)
+{
+    const size_t overlap = samples(p->o.overlap_s), next = w->to > overlap ? (w->to - overlap) / FRAME * FRAME : 0;
+    const size_t from = w->from > p->base ? w->from : p->base;
+    p->window = next > p->window ? next : p->window;
+    memmove(p->audio, p->audio + (from - p->base), (p->count - (from - p->base)) * sizeof *p->audio);
+    p->count -= from - p->base;
+    p->base = from;
+    p->cut = p->cut && !w->cut;
+    p->finished = w->final;
+}
+
+static bool append_text(struct rs_progress *p, const char *text)
+{
+    const size_t n = text ? strlen(text) : 0;
+    if (n == 0)
         return true;
     if (!rs_grow((void **)&p->text, &p->text_cap, p->text_len + n + 2, 1))
         return false;
@@ -431,148 +515,70 @@ static bool remember_text(struct rs_progress *p, const char *text)
     return true;
 }
 
-/* Forgets given tokens and sound that no later window hears. */
-static void forget(struct rs_progress *p, size_t window_end)
+static void swap_chunks(struct rs_chunk *a, struct rs_chunk *b)
 {
-    const size_t kept = samples(p->o.chunk_s), from = window_end > kept ? window_end - kept : 0;
-    size_t old = 0;
-    while (old < p->given.count && p->given.t[old].start < seconds(from))
-        old++;
-    if (old)
-        memmove(p->given.t, p->given.t + old, (p->given.count - old) * sizeof *p->given.t);
-    p->given.count -= old;
-    pthread_mutex_lock(&p->lock);
-    if (from > p->base && !p->o.single_pass) {
-        memmove(p->audio, p->audio + (from - p->base), (p->count - (from - p->base)) * sizeof *p->audio);
-        p->count -= from - p->base;
-        p->base = from;
-    }
-    pthread_mutex_unlock(&p->lock);
-}
-
-/* ---- The worker's side ---- */
-
-struct plan { size_t from, to, end; bool final, cut, silent; double faint; };
-
-/* What the next chunk's window is. The last one reaches back, and ends soon after the last speech. */
-static struct plan plan(struct rs_progress *p, bool ahead)
-{
-    pthread_mutex_lock(&p->lock);
-    struct plan w = {.from = next_begin(p), .to = next_end(p), .end = total(p), .faint = p->last_faint};
-    w.final = ahead || (p->ended && (p->o.single_pass || w.end <= w.to));
-    w.cut = !w.final && w.to > w.end;
-    p->cut = w.final || !w.cut ? p->cut : false;
-    if (w.final || w.cut) {
-        const size_t heard = samples(p->last_faint + PAD_S), back = samples(p->o.chunk_s);
-        w.to = w.final && heard < w.end ? heard : w.end;
-        if (!p->o.single_pass)
-            w.from = w.to > back ? w.to - back : 0;
-        w.from = w.from < p->base ? p->base : w.from;
-        w.to = w.to < w.from ? w.from : w.to;
-    }
-    w.silent = p->last_faint <= p->given_until;
-    for (size_t h = samples(p->given_until) / RS_VAD_HOP; !w.silent; h++)
-        if (h >= p->hops || (h + 1) * RS_VAD_HOP > w.to + RS_VAD_HOP)
-            w.silent = true;
-        else if (p->prob[h] >= FAINT)
-            break;
-    pthread_mutex_unlock(&p->lock);
-    return w;
-}
-
-/* Fills p->fresh with the window's tokens; those that were given before are still in it. */
-static int listen(struct rs_progress *p, const struct plan *w, struct rs_chunk *out, struct rs_err *e)
-{
-    p->fresh.count = 0;
-    out->n_gaps = 0;
-    if (w->silent)
-        return 0;
-    out->audio_ms = seconds(w->to - w->from) * 1000;
-    int rc = decode(p, w->from, w->to, &out->times, e);
-    if (!rc && !append(&p->fresh, p->transcript.tokens, p->transcript.count))
-        rc = rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-    const double from = fmax(p->given_until, seconds(w->from));
-    return rc ? rc : search_holes(p, from, w->to, out, e);
-}
-
-static void clear(struct rs_chunk *out, int index)
-{
-    out->index = index;
-    out->final = out->ahead = false;
-    out->n_tokens = out->n_words = out->n_gaps = 0;
-    out->confidence = out->audio_ms = 0;
-    out->times = (struct rs_stage_times){0};
-    if (out->text)
-        out->text[0] = 0;
-}
-
-/* A chunk that could not be decoded: its new span is a gap. */
-static void lose(struct rs_progress *p, const struct plan *w, struct rs_chunk *out)
-{
-    size_t cap = 0;
-    out->n_tokens = out->n_words = out->n_gaps = 0;
-    free(out->gaps);
-    out->gaps = NULL;
-    if (seconds(w->end) > p->given_until && rs_grow((void **)&out->gaps, &cap, 1, sizeof *out->gaps))
-        out->gaps[out->n_gaps++] = (struct rs_gap){p->given_until, seconds(w->final ? w->end : w->to)};
-}
-
-static int merge(struct rs_progress *p, const struct plan *w, double limit, struct rs_chunk *out, struct rs_err *e)
-{
-    const size_t from = continue_at(p, &p->fresh), to = w->final || w->cut ? p->fresh.count : hold_back(p, &p->fresh, from, limit);
-    const int rc = give(p, out, from, to, e);
-    if (!rc && (!append(&p->given, out->tokens, out->n_tokens) || !remember_text(p, out->text)))
-        return rs_fail(e, RS_E_NOMEM, "There is no memory for the text.");
-    return rc;
+    const struct rs_chunk t = *a;
+    *a = *b;
+    *b = t;
 }
 
 int rs_progress_chunk(struct rs_progress *p, struct rs_chunk *out, struct rs_err *e)
 {
     const int64_t begun = rs_now_ns();
-    const struct plan w = plan(p, false);
-    const double limit = seconds(w.final ? w.end : w.cut ? w.to : w.to - overlap(p) / 2);
-    int rc = 0;
-    clear(out, p->index++);
-    out->final = w.final;
-    out->ahead = w.final && p->ahead_faint >= 0 && p->ahead_faint == w.faint && p->ahead_window == p->window_end;
-    if (out->ahead) {
-        p->fresh.count = 0;
-        rc = append(&p->fresh, p->ahead.t, p->ahead.count) ? 0 : rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-    } else {
-        rc = listen(p, &w, out, e);
-    }
-    rc = rc ? rc : merge(p, &w, limit, out, e);
-    if (rc)
-        lose(p, &w, out);
-    out->start = p->given_until;
-    out->end = fmax(limit, p->given_until);
+    clear(out);
     pthread_mutex_lock(&p->lock);
-    p->given_until = out->end;
-    p->window_end = w.final ? w.end : w.to;
-    p->finished = w.final;
+    const struct plan w = plan_window(p, false);
+    const double heard = last_audible(p, p->worker.ahead_said, total_s(p));
     pthread_mutex_unlock(&p->lock);
-    forget(p, p->window_end);
+    int rc = 0;
+    if (w.final && p->worker.ahead_valid && heard <= p->worker.ahead_said) {
+        swap_chunks(out, &p->worker.ahead);
+        out->ahead = true;
+    } else {
+        rc = window_to_chunk(p, &w, &p->worker.merge, out, e);
+    }
+    p->worker.ahead_valid = false;
+    p->worker.covered = fmin((double)w.to / RS_SAMPLE_RATE, w.until);
+    out->final = w.final;
+    out->index = p->worker.index++;
+    pthread_mutex_lock(&p->lock);
+    advance(p, &w);
+    p->cost_s = (double)(rs_now_ns() - begun) / 1e9;
+    const bool kept = append_text(p, out->text);
+    pthread_mutex_unlock(&p->lock);
     out->elapsed_ns = rs_now_ns() - begun;
-    return rc;
+    return rc < 0 || kept ? rc : rs_fail(e, RS_E_NOMEM, "There is no memory left for text.");
 }
 
 int rs_progress_ahead(struct rs_progress *p, struct rs_chunk *out, struct rs_err *e)
 {
     const int64_t begun = rs_now_ns();
-    const struct plan w = plan(p, true);
-    clear(out, p->index);
-    int rc = listen(p, &w, out, e);
-    p->ahead.count = 0;
-    if (!rc && !append(&p->ahead, p->fresh.t, p->fresh.count))
-        rc = rs_fail(e, RS_E_NOMEM, "There is no memory for a chunk.");
-    /* also after a failure: the same sound is not tried twice */
+    struct rs_chunk *c = &p->worker.ahead;
+    clear(out);
+    clear(c);
+    p->worker.ahead_valid = false;
     pthread_mutex_lock(&p->lock);
-    p->ahead_faint = w.faint;
-    p->ahead_window = rc || out->n_gaps ? SIZE_MAX : p->window_end;
+    const struct plan w = plan_window(p, true);
+    const double heard = last_audible(p, (double)w.from / RS_SAMPLE_RATE, total_s(p));
+    p->ahead_to = p->speech.last_s;
     pthread_mutex_unlock(&p->lock);
-    rc = rc ? rc : give(p, out, continue_at(p, &p->fresh), p->fresh.count, e);
-    out->start = p->given_until;
-    out->end = seconds(w.to);
+    if (!rs_merge_copy(&p->worker.trial, &p->worker.merge))
+        return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
+    int rc = window_to_chunk(p, &w, &p->worker.trial, c, e);
+    if (rc < 0)
+        return rc;
+    p->worker.ahead_said = heard;
+    p->worker.ahead_valid = true;
+    const struct rs_tokens said = {.at = c->tokens, .count = c->n_tokens};
+    rc = finish(p, out, &said, e);
+    out->index = p->worker.index;
+    out->audio_ms = c->audio_ms;
+    out->times = c->times;
     out->elapsed_ns = rs_now_ns() - begun;
+    pthread_mutex_lock(&p->lock);
+    p->cost_s = (double)out->elapsed_ns / 1e9;
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }
+
+const char *rs_progress_text(const struct rs_progress *p) { return p->text; }

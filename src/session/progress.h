@@ -12,6 +12,7 @@
 
 #include "asr/asr.h"
 #include "base/err.h"
+#include "session/merge.h"
 #include "vad/vad.h"
 
 struct rs_progress;
@@ -48,6 +49,7 @@ void rs_chunk_free(struct rs_chunk *c);
 int rs_progress_new(struct rs_progress **out, struct rs_vad *vad, const struct rs_progress_options *o, struct rs_err *e);
 void rs_progress_free(struct rs_progress *p);
 void rs_progress_attach(struct rs_progress *p, struct rs_asr *asr);
+void rs_progress_attach_recogniser(struct rs_progress *p, const struct rs_recogniser *r);   /* tests */
 
 /* Appends samples and runs the detector over them. RS_E_BACKPRESSURE when the backlog is full: nothing
  * of this call was taken. Feeder's thread. */
