@@ -1,7 +1,7 @@
 # bash completion for rec-stt. Commands and options are read from the program's own --help, so that
 # nothing here can fall behind it.
 _rec_stt_commands() { "$1" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p'; }
-_rec_stt_options() { "$1" "$2" --help 2>/dev/null | sed -n 's/^ \{2,6\}\(-., \)\{0,1\}\(--[a-z0-9-]*\).*/\2/p'; }
+_rec_stt_options() { "$1" "$2" --help 2>/dev/null | sed -n 's/^  \(-., \|    \)\(--[a-z0-9-]*\).*/\2/p'; }
 _rec_stt_argument() { "$1" "$2" --help 2>/dev/null | sed -n "s/^  .*$3 \([^ ]*\).*/\1/p"; }
 
 _rec_stt() {
@@ -15,16 +15,16 @@ _rec_stt() {
     local command=${COMP_WORDS[1]}
     [[ $before == --* ]] && argument=$(_rec_stt_argument "$program" "$command" "$before")
     case $argument in
+        FILE*) mapfile -t COMPREPLY < <(compgen -f -- "$word"; compgen -W "${argument//|/ }" -- "$word" | grep -vx FILE) ;;
         *'|'*) mapfile -t COMPREPLY < <(compgen -W "${argument//|/ }" -- "$word") ;;
         DEVICE) local IFS=$'\n'
-            mapfile -t COMPREPLY < <(compgen -W "$("$program" devices --names 2>/dev/null)" -- "$word") ;;
-        MODEL) mapfile -t COMPREPLY < <(compgen -W "$("$program" model list --names 2>/dev/null)" -- "$word"; compgen -f -- "$word") ;;
-        *FILE* | *FOLDER* | *DIR* | *PATH*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+            mapfile -t COMPREPLY < <(compgen -W "$("$program" devices 2>/dev/null | sed -n 's/^[* ] \([^ ][^ ]*\)  .*/\1/p')" -- "$word") ;;
+        MODEL | *FOLDER* | *DIR* | *PATH*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         [A-Z]*) ;;
         *)  if [[ $word == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_rec_stt_options "$program" "$command")" -- "$word")
             elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-                mapfile -t COMPREPLY < <(compgen -W "list info import prepare path" -- "$word")
+                mapfile -t COMPREPLY < <(compgen -W "list info path" -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
             fi ;;
