@@ -20,8 +20,7 @@ static int overview(FILE *to)
                 "Records speech, transcribes it on the CPU while you talk, prints JSON lines, exits.\n\nCommands:\n");
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-20s%s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "  %-20s%s\n\n", "pull", "download a published model (a script that uses curl)");
-    fprintf(to, "'rec-stt COMMAND --help' explains each. 'rec-stt NAME' runs rec-stt-NAME where there is one.\n");
+    fprintf(to, "\n'rec-stt COMMAND --help' explains each. 'rec-stt NAME' runs rec-stt-NAME where there is one.\n");
     return to == stdout ? 0 : 2;
 }
 

@@ -152,7 +152,7 @@ static void look_at_folders(struct report *r)
     static const struct { const char *name, *use; int (*path)(char *, size_t, const char *, struct rs_err *); } folders[] = {
         {"runtime", "'stop', 'toggle' and 'status' find the recorder there", rs_path_runtime},
         {"cache", "prepared models are kept there", rs_path_cache},
-        {"models", "'rec-stt pull' puts models there", rs_path_data},
+        {"models", "models put there are found by name", rs_path_data},
     };
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[PATH_MAX];

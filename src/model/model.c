@@ -218,5 +218,5 @@ int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err
         return open_path(out, path, e);
     if (may_embed)
         return rs_model_open_memory(out, own.data, own.size, own.name, e);
-    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%s\" (looked for %s): give --model FILE, or `rec-stt pull NAME`", name, path);
+    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%s\" (looked for %s): give --model FILE; 'rec-stt model list' lists what there is", name, path);
 }

@@ -178,7 +178,7 @@ static const char *hint(int code)
     case RS_E_DEVICE_NOT_FOUND: case RS_E_DEVICE_GONE: case RS_E_DEVICE_BUSY: case RS_E_DEVICE_REFUSED: case RS_E_DEVICE_PERMISSION:
         return "'rec-stt devices' lists what can be recorded from; 'rec-stt doctor' says what is missing.";
     case RS_E_MODEL_MISSING: case RS_E_MODEL_BAD: case RS_E_MODEL_UNSUPPORTED: case RS_E_UNSAFE_PICKLE:
-        return "'rec-stt model list' lists the models at hand; 'rec-stt pull' fetches one.";
+        return "'rec-stt model list' lists the models at hand; --model takes a GGUF file too.";
     case RS_E_ALREADY_RUNNING:
         return "'rec-stt stop' ends it; --separate records beside it.";
     default:
