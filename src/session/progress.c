@@ -22,7 +22,7 @@ enum { FRAME = 1280, CALL = 8192, MAX_HOLES = 4 };
 static const double HOP = (double)RS_VAD_HOP / RS_SAMPLE_RATE;
 static const float SPEECH = 0.5f, STAYS = 0.35f;   /* probability that begins speech, and that continues it */
 static const float AUDIBLE = 0.15f;                /* under this no word is looked for */
-static const int ARMS = 4;                         /* hops of speech (128 ms) before it counts as said */
+static const int ARMS = 2;                         /* hops of speech (64 ms) before it counts as said */
 static const double AFTER = 0.5;                   /* seconds kept behind the last thing heard */
 static const double HOLE = 1.5, MARGIN = 0.2;
 static const double PAUSE = 0.25;                  /* seconds of silence before the open chunk is decoded ahead */
