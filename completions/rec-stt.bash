@@ -24,7 +24,7 @@ _rec_stt() {
         *)  if [[ $word == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_rec_stt_options "$program" "$command")" -- "$word")
             elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-                mapfile -t COMPREPLY < <(compgen -W "list info path" -- "$word")
+                mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare" -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
             fi ;;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "base/paths.h"
 #include "model/container.h"
 #include "model/embedded.h"
+
+const char *const rs_model_shared[2] = {"/usr/local/share/rec-stt/models", "/usr/share/rec-stt/models"};
 
 char *rs_model_string(struct rs_model *m, const char *s, size_t len)
 {
@@ -199,24 +202,52 @@ static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
     return finish(out, m, &st, e);
 }
 
+/* The file of that name in one folder, whatever its container; links are followed, so that a default has its own name. */
+static bool find_in(const char *folder, const char *name, char *path, size_t size)
+{
+    static const char *const ends[] = {"", ".gguf", ".nemo", ".safetensors", ".bin"};
+    char at[PATH_MAX], whole[PATH_MAX];
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (snprintf(at, sizeof at, "%s/%s%s", folder, name, ends[i]) >= (int)sizeof at || !realpath(at, whole) || access(whole, R_OK))
+            continue;
+        return snprintf(path, size, "%s", whole) < (int)size;
+    }
+    return false;
+}
+
+int rs_model_locate(const char *name_or_path, char *path, size_t size, struct rs_err *e)
+{
+    const char *set = getenv("REC_STT_MODEL");
+    const char *name = name_or_path ? name_or_path : set && *set ? set : "default";
+    const struct rs_embedded own = rs_embedded_model();
+    char folder[900];
+    if (strchr(name, '/') || access(name, R_OK) == 0) {
+        if (snprintf(path, size, "%s", name) < (int)size)
+            return 0;
+        return rs_fail(e, RS_E_MODEL_MISSING, "the model's path is too long: %.80s…", name);
+    }
+    if (!rs_path_data(folder, sizeof folder, "models", NULL) && find_in(folder, name, path, size))
+        return 0;
+    for (size_t i = 0; i < sizeof rs_model_shared / sizeof *rs_model_shared; i++)
+        if (find_in(rs_model_shared[i], name, path, size))
+            return 0;
+    if (own.size && (strcmp(name, "default") == 0 || strcmp(name, "embedded") == 0 || strcmp(name, own.name) == 0)) {
+        snprintf(path, size, "embedded");
+        return 0;
+    }
+    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%.120s\": give --model FILE; 'rec-stt model list' lists what there is",
+                   name);
+}
+
 int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err *e)
 {
-    const char *name = name_or_path ? name_or_path : "default";
-    char folder[900], path[1024], leaf[256];
+    char path[1024];
     *out = NULL;
-    if (strchr(name, '/') || access(name, R_OK) == 0)
-        return open_path(out, name, e);
-    if (snprintf(leaf, sizeof leaf, "models/%s", name) >= (int)sizeof leaf)
-        return rs_fail(e, RS_E_MODEL_MISSING, "there is no model of that name: %.80s…", name);
-    const struct rs_embedded own = rs_embedded_model();
-    const bool may_embed = own.size && (strcmp(name, "default") == 0 || strcmp(name, "embedded") == 0 || strcmp(name, own.name) == 0);
-    const int rc = rs_path_data(folder, sizeof folder, leaf, may_embed ? NULL : e);
+    const int rc = rs_model_locate(name_or_path, path, sizeof path, e);
     if (rc)
-        return may_embed ? rs_model_open_memory(out, own.data, own.size, own.name, e) : rc;
-    snprintf(path, sizeof path, "%s.gguf", folder);
-    if (access(path, R_OK) == 0)
-        return open_path(out, path, e);
-    if (may_embed)
+        return rc;
+    const struct rs_embedded own = rs_embedded_model();
+    if (strcmp(path, "embedded") == 0)
         return rs_model_open_memory(out, own.data, own.size, own.name, e);
-    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%s\" (looked for %s): give --model FILE; 'rec-stt model list' lists what there is", name, path);
+    return open_path(out, path, e);
 }

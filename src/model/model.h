@@ -45,9 +45,13 @@ struct rs_model {
     void *impl;                         /* mappings and memory, freed by rs_model_close */
 };
 
-/* Opens a path (file or folder), a name looked up in the models folders, or NULL / "default": the name
- * in the configuration, else the newest pulled model marked default, else the embedded model. */
+/* Opens a path (file or folder), a name looked up in the models folders, or NULL: what REC_STT_MODEL names, else
+ * "default": the model of that name (`rec-stt model default` links it), else the embedded one. */
 int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err *e);
+
+/* Where that name lies: a path, or "embedded". */
+int rs_model_locate(const char *name_or_path, char *path, size_t size, struct rs_err *e);
+extern const char *const rs_model_shared[2];     /* the folders searched after the person's own */
 
 /* Opens a GGUF image in memory (the embedded model, tests and fuzzers). The memory must outlive it. */
 int rs_model_open_memory(struct rs_model **out, const void *data, size_t size, const char *name, struct rs_err *e);
