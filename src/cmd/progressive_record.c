@@ -16,8 +16,7 @@
 
 static void say(const char *sentence) { fprintf(stderr, "rec-stt: %s\n", sentence); }
 
-/* "16000,1,s16le" */
-static int parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e)
+int rs_parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e)
 {
     static const char *const encodings[] = {"s16le", "s32le", "f32le"};
     int at = 0;
@@ -122,7 +121,7 @@ int rs_record_command(const struct rs_cmd *cmd, bool toggles, int argc, char **a
     int rc = rs_opt_parse(cmd, options, argc, argv, &nargs, &e);
     if (rc == RS_OPT_DONE)
         return fflush(stdout) || ferror(stdout) ? 1 : 0;
-    rc = rc || !raw ? rc : parse_raw(raw, &o.raw, &e);
+    rc = rc || !raw ? rc : rs_parse_raw(raw, &o.raw, &e);
     rc = rc ? rc : check(&o, raw, &e);
     if (!rc && (closed & 1u << STDOUT_FILENO))
         rc = rs_fail(&e, RS_E_STDOUT, "Standard output is closed: nobody could read what is said.");
