@@ -94,7 +94,7 @@ static void memory_now(struct row *r)
 static int time_stages(struct rs_asr *a, const struct options *o, struct row *r, struct rs_err *e)
 {
     const size_t n = (size_t)(o->seconds * RS_SAMPLE_RATE);
-    double encoder[MAX_RUNS], decoder[MAX_RUNS], frontend[MAX_RUNS];
+    double encoder[MAX_RUNS] = {0}, decoder[MAX_RUNS] = {0}, frontend[MAX_RUNS] = {0};
     struct rs_transcript t = {0};
     float *pcm = make_sound(n);
     int rc = pcm ? 0 : rs_fail(e, RS_E_NOMEM, "There is no memory for %.0f s of sound.", o->seconds);
@@ -216,7 +216,7 @@ static double spawn_once(const struct options *o, const struct row *r, const cha
 static void time_cold(const struct options *o, struct row *r)
 {
     char wav[] = "/tmp/rec-stt-bench-XXXXXX";
-    double ms[MAX_RUNS];
+    double ms[MAX_RUNS] = {0};
     const size_t n = (size_t)(o->seconds * RS_SAMPLE_RATE);
     const int runs = o->runs < 5 ? o->runs : 5, fd = mkstemp(wav);
     float *pcm = make_sound(n);
