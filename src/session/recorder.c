@@ -63,8 +63,6 @@ static void abandon(struct rs_recorder *r, const char *reason)
 static void end_of_source(struct rs_recorder *r)
 {
     r->source_ended = true;
-    if (!r->ready)
-        rs_line_ready(r);
     if (r->stop_ns)
         rs_timing_add(&r->timing, "tail_and_drain", "source", -1, r->stop_ns, rs_now_ns());
     else
@@ -76,6 +74,8 @@ static void end_of_source(struct rs_recorder *r)
 
 static void source_failed(struct rs_recorder *r, const struct rs_err *e)
 {
+    if (!r->ready && r->fed)
+        rs_line_ready(r);                         /* it did deliver, if only silence */
     rs_line_error(r, e);
     r->reason = r->reason ? r->reason : e->code == RS_E_DEVICE_GONE ? "device_gone" : "error";
     end_of_source(r);
@@ -104,7 +104,7 @@ static void measure(struct rs_recorder *r, const float *x, size_t n)
         r->level_sum += (double)x[i] * x[i];
         r->level_peak = fmax(r->level_peak, fabsf(x[i]));
         if (++r->level_n >= step) {
-            rs_line_level(r);
+            rs_line_level(r, (double)(r->fed + i + 1) / RS_SAMPLE_RATE);
             r->level_sum = r->level_peak = 0;
             r->level_n = 0;
         }
@@ -125,9 +125,9 @@ static bool feed(struct rs_recorder *r)
         r->over = true;
         return false;
     }
-    r->fed += r->pending_n;
     if (r->o->levels_hz > 0)
         measure(r, r->pending, r->pending_n);
+    r->fed += r->pending_n;
     r->pending_n = 0;
     return true;
 }
@@ -186,10 +186,13 @@ static void read_source(struct rs_recorder *r)
         }
         if (state < 0)
             source_failed(r, &e);
-        else if (state == RS_SOURCE_END)
+        else if (state == RS_SOURCE_END) {
+            if (!r->ready)
+                rs_line_ready(r);
             end_of_source(r);
-        else
+        } else {
             check_limits(r);
+        }
         if (!got)
             break;
     }

@@ -63,7 +63,7 @@ bool rs_line_event(struct rs_recorder *r, struct rs_event *ev, enum rs_push how,
 void rs_line_ready(struct rs_recorder *r);
 void rs_line_chunk(struct rs_recorder *r, const struct rs_chunk *c);
 void rs_line_partial(struct rs_recorder *r, const struct rs_chunk *c);
-void rs_line_level(struct rs_recorder *r);
+void rs_line_level(struct rs_recorder *r, double at);
 void rs_line_warning(struct rs_recorder *r, const char *code, const char *message, const struct rs_note *note);
 void rs_line_error(struct rs_recorder *r, const struct rs_err *e);       /* and remembers the exit status */
 void rs_line_timing(struct rs_recorder *r);

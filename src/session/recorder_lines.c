@@ -147,12 +147,12 @@ void rs_line_partial(struct rs_recorder *r, const struct rs_chunk *c)
 
 static double decibels(double amplitude) { return amplitude > 1e-6 ? 20 * log10(amplitude) : -120; }
 
-void rs_line_level(struct rs_recorder *r)
+void rs_line_level(struct rs_recorder *r, double at)
 {
     struct rs_speech_state speech;
     rs_progress_speech(r->progress, &speech);
     struct rs_event ev = rs_event("level");
-    rs_event_number(&ev, "at", (double)r->fed / RS_SAMPLE_RATE, 3);
+    rs_event_number(&ev, "at", at, 3);
     rs_event_number(&ev, "rms_db", decibels(sqrt(r->level_sum / (double)r->level_n)), 1);
     rs_event_number(&ev, "peak_db", decibels(r->level_peak), 1);
     rs_event_flag(&ev, "speech", speech.speaking);

@@ -17,12 +17,12 @@ MODEL=tests/fixtures/parity/tiny-tdt.gguf
 RAW="16000,1,s16le"
 trap 'kill -KILL $recorder 2> /dev/null; rm -rf "$work"' EXIT
 
-# A second: four times 150 ms of noise at a tenth of full scale, 100 ms of next to nothing.
+# A second: twice 350 ms of noise at a tenth of full scale, 150 ms of next to nothing.
 noise() {
     local i
-    for i in 1 2 3 4; do
-        head -c 2400 /dev/urandom | od -An -v -tu1 | awk '{ for (i = 1; i <= NF; i++) printf "%c%c", ($i % 2) * 127 + 1, ($i > 127) ? 12 : 243 }' | LC_ALL=C head -c 4800
-        head -c 3200 /dev/zero | tr '\0' '\1'
+    for i in 1 2; do
+        head -c 5600 /dev/urandom | od -An -v -tu1 | awk '{ for (i = 1; i <= NF; i++) printf "%c%c", ($i % 2) * 127 + 1, ($i > 127) ? 12 : 243 }' | LC_ALL=C head -c 11200
+        head -c 4800 /dev/zero | tr '\0' '\1'
     done > "$work/second"
     for ((i = 0; i < ${1%.*}; i++)); do cat "$work/second"; done > "$2"
 }
