@@ -202,6 +202,15 @@ static void read_source(struct rs_recorder *r)
 
 /* ---- Signals, standard input, the worker, the writer ---- */
 
+/* Before the first sound there is nothing to cut, and `ready` comes before any chunk. */
+static void cut(struct rs_recorder *r)
+{
+    if (!r->ready)
+        return;
+    rs_progress_cut(r->progress);
+    rs_worker_wake(r);
+}
+
 static bool parent_died(const struct rs_recorder *r, pid_t parent) { return r->o->die_with_parent && getppid() != parent; }
 
 static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, pid_t parent)
@@ -209,8 +218,7 @@ static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, 
     const bool command = s->ssi_code == SI_QUEUE && s->ssi_int == RS_CONTROL_COMMAND;
     switch (s->ssi_signo) {
     case SIGUSR1:
-        rs_progress_cut(r->progress);
-        rs_worker_wake(r);
+        cut(r);
         break;
     case SIGUSR2:
         abandon(r, "cancelled");
@@ -243,10 +251,9 @@ static void control_word(struct rs_recorder *r)
         stop(r, "stop_command", r->o->tail_ms);
     else if (strcmp(w, "cancel") == 0)
         abandon(r, "cancelled");
-    else if (strcmp(w, "cut") == 0) {
-        rs_progress_cut(r->progress);
-        rs_worker_wake(r);
-    } else if (*w)
+    else if (strcmp(w, "cut") == 0)
+        cut(r);
+    else if (*w)
         rs_line_warning(r, "unknown_command", "Standard input takes the lines stop (or q), cancel and cut.", NULL);
 }
 

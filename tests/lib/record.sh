@@ -3,7 +3,7 @@
 #
 # record OPTION…          the recorder on a tiny model, lines to $work/out, words for people to $work/err
 # noise SECONDS FILE      raw sound at 16 kHz that comes and goes as syllables do; silence SECONDS FILE: zeros
-# valid [FILE]            every line of it is as the schema says, in the order that it must have
+# valid                   every line of it is as the schema says, in the order that it must have
 # field FILTER            a jq filter over the last line, which is done
 # background OPTION…      as record, but goes on; its process is $recorder; ready waits for its ready line
 # reap STATUS             waits for it and compares its exit status
@@ -14,15 +14,16 @@ export XDG_RUNTIME_DIR=$work/runtime XDG_CACHE_HOME=$work/cache
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0   # the leak finder cannot look into a confined process
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 MODEL=tests/fixtures/parity/tiny-tdt.gguf
-RAW="16000,1,s16le"
+export RAW="16000,1,s16le"
 trap 'kill -KILL $recorder 2> /dev/null; rm -rf "$work"' EXIT
 
-# A second: twice 350 ms of noise at a tenth of full scale, 150 ms of next to nothing.
+# A second: four times 200 ms of a buzz at 125 Hz, each of another sound, and 50 ms of next to nothing.
 noise() {
-    local i
-    for i in 1 2; do
-        head -c 5600 /dev/urandom | od -An -v -tu1 | awk '{ for (i = 1; i <= NF; i++) printf "%c%c", ($i % 2) * 127 + 1, ($i > 127) ? 12 : 243 }' | LC_ALL=C head -c 11200
-        head -c 4800 /dev/zero | tr '\0' '\1'
+    local i k
+    for i in 1 2 3 4; do
+        head -c 128 /dev/urandom | od -An -v -tu1 | LC_ALL=C awk '{ for (i = 1; i <= NF; i++) printf "%c%c", ($i % 2) * 127 + 1, ($i > 127) ? 12 : 243 }' | LC_ALL=C head -c 256 > "$work/period"
+        for ((k = 0; k < 25; k++)); do cat "$work/period"; done
+        head -c 1600 /dev/zero | tr '\0' '\1'
     done > "$work/second"
     for ((i = 0; i < ${1%.*}; i++)); do cat "$work/second"; done > "$2"
 }
@@ -30,7 +31,7 @@ silence() { head -c $((${1%.*} * 32000)) /dev/zero > "$2"; }
 
 record() { "$REC_STT" progressive-record --model $MODEL --vad energy --threads 1 "$@" > "$work/out" 2> "$work/err"; }
 
-valid() { jq -n -R -e -r --slurpfile schema share/events.schema.json -f tests/lib/validate.jq < "${1:-$work/out}"; }
+valid() { jq -n -R -e -r --slurpfile schema share/events.schema.json -f tests/lib/validate.jq < "$work/out"; }
 
 field() { tail -n 1 "$work/out" | jq -e "$1"; }
 
@@ -40,9 +41,9 @@ background() {
     recorder=$!
 }
 
-ready() {    # until FILE holds a ready line, for at most 20 s
+ready() {    # until there is a ready line, for at most 20 s
     for _ in $(seq 400); do
-        grep -q '"ready"' "${1:-$work/out}" 2> /dev/null && return 0
+        grep -q '"ready"' "$work/out" 2> /dev/null && return 0
         sleep 0.05
     done
     return 1
