@@ -19,12 +19,13 @@ _rec_stt() {
         *'|'*) mapfile -t COMPREPLY < <(compgen -W "${argument//|/ }" -- "$word") ;;
         DEVICE) local IFS=$'\n'
             mapfile -t COMPREPLY < <(compgen -W "$("$program" devices 2>/dev/null | sed -n 's/^[* ] \([^ ][^ ]*\)  .*/\1/p')" -- "$word") ;;
-        MODEL | *FOLDER* | *DIR* | *PATH*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+        MODEL) mapfile -t COMPREPLY < <(compgen -W "$("$program" model list --names 2>/dev/null)" -- "$word"; compgen -f -- "$word") ;;
+        *FOLDER* | *DIR* | *PATH*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         [A-Z]*) ;;
         *)  if [[ $word == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_rec_stt_options "$program" "$command")" -- "$word")
             elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-                mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare" -- "$word")
+                mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare import verify remove default prepare" -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
             fi ;;
