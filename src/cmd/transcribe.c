@@ -180,6 +180,8 @@ static int transcribe(struct job *j, struct rs_err *e)
         rc = work_through(j, e);
     }
     rc = rc ? rc : finish(j, e);
+    if (rc == 0)
+        rs_asr_keep_packed(j->asr, NULL, NULL);     /* for the next spawn; without a place for it that packs again */
     rs_chunk_free(&j->chunk);
     rs_script_free(&j->script);
     rs_progress_free(j->progress);

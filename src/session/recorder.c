@@ -423,8 +423,11 @@ static void confine(struct rs_recorder *r)
         return;
     if (rs_path_runtime(runtime, sizeof runtime, "", NULL) == 0)
         writable[n++] = runtime;
-    if (rs_path_cache(cache, sizeof cache, "", NULL) == 0)
+    if (rs_path_cache(cache, sizeof cache, "x", NULL) == 0) {
+        rs_make_parents(cache, NULL);          /* only a folder that is there can be let through */
+        cache[strlen(cache) - 2] = 0;
         writable[n++] = cache;
+    }
     rs_sandbox_begin(&r->sandbox, writable);
 }
 
@@ -483,12 +486,28 @@ static void finish(struct rs_recorder *r)
     }
 }
 
+/* What a first use had to pack is kept for the next spawn. Nobody waits for it: everything is said, and the
+ * readers of both outputs see their end before. */
+static void keep_packed(struct rs_recorder *r)
+{
+    if (!r->asr || r->status)
+        return;
+    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+    rs_asr_keep_packed(r->asr, NULL, NULL);     /* without a place for it the next spawn packs again */
+}
+
 static void release(struct rs_recorder *r)
 {
     if (r->worker_started)
         pthread_join(r->worker, NULL);
     rs_writer_close(r->writer);
     rs_progress_free(r->progress);
+    keep_packed(r);
     rs_asr_close(r->asr);
     rs_vad_close(r->vad);
     rs_timing_free(&r->timing);
