@@ -73,7 +73,7 @@ static int place(const struct file *f, struct rs_tensor *t, const char *name, co
 static int read_tensor(const struct file *f, const char *name, const json_t *entry)
 {
     struct rs_tensor t = {0};
-    uint64_t bytes;
+    uint64_t bytes = 0;
     const char *word = json_string_value(json_object_get(entry, "dtype"));
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const int64_t from = whole(json_array_get(offsets, 0)), to = whole(json_array_get(offsets, 1));

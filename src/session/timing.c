@@ -21,7 +21,7 @@ void rs_timing_add(struct rs_timing *t, const char *stage, const char *backend, 
 {
     pthread_mutex_lock(&t->lock);
     if (rs_grow((void **)&t->spans, &t->cap, t->count + 1, sizeof *t->spans))
-        t->spans[t->count++] = (struct rs_span){stage, backend, chunk, start_ns, end_ns};
+        t->spans[t->count++] = (struct rs_span){stage, backend, chunk, start_ns, end_ns > start_ns ? end_ns : start_ns};
     pthread_mutex_unlock(&t->lock);
 }
 
