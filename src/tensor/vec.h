@@ -50,7 +50,16 @@ static inline vf max2(vf a, vf b)
 }
 
 static inline vf abs_v(vf x) { return (vf)((vi)x & 0x7fffffff); }
-static inline vf min2(vf a, vf b) { return -max2(-a, -b); }
+static inline vf min2(vf a, vf b)
+{
+#if WIDTH == 64
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif WIDTH == 32
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return -max2(-a, -b);
+#endif
+}
 
 static inline float sum_lanes(vf v)
 {
