@@ -62,7 +62,9 @@ static int take_place(const struct rs_record_options *o, bool toggles, bool sepa
     return sent && sent != -RS_E_NOT_RUNNING ? sent : RS_OPT_DONE;
 }
 
-static int record(const struct rs_cmd *cmd, const struct rs_record_options *o, bool toggles, bool separate)
+static void leave(void *control) { rs_control_release(control); }
+
+static int record(const struct rs_cmd *cmd, struct rs_record_options *o, bool toggles, bool separate)
 {
     struct rs_record_result result;
     struct rs_control control;
@@ -72,6 +74,8 @@ static int record(const struct rs_cmd *cmd, const struct rs_record_options *o, b
         return 0;
     if (rc)
         return e.code == RS_E_USAGE ? rs_report(cmd, &e) : rs_record_refuse(o, &e);
+    o->leave = leave;
+    o->leave_arg = &control;
     rs_record(o, &result);
     if (result.abandoned)
         _exit(result.status);                 /* the engine may be in the middle of a chunk */

@@ -566,6 +566,8 @@ void rs_record(const struct rs_record_options *o, struct rs_record_result *resul
         close_source(r);
         finish(r);
     }
+    if (o->leave)
+        o->leave(o->leave_arg);
     result->status = r->status;
     result->abandoned = r->abandoned;
     if (r->abandoned)

@@ -30,6 +30,8 @@ struct rs_record_options {
     bool stdin_control, die_with_parent, no_sandbox;
     const char *version;
     void (*say)(const char *sentence);            /* words for people */
+    void (*leave)(void *arg);     /* called once everything is said: another recorder may begin; or NULL */
+    void *leave_arg;
 };
 
 struct rs_record_result {
