@@ -494,7 +494,8 @@ static void advance(struct rs_progress *p, const struct plan *w)
     const size_t overlap = samples(p->o.overlap_s), next = w->to > overlap ? (w->to - overlap) / FRAME * FRAME : 0;
     const size_t from = w->from > p->base ? w->from : p->base;
     p->window = next > p->window ? next : p->window;
-    memmove(p->audio, p->audio + (from - p->base), (p->count - (from - p->base)) * sizeof *p->audio);
+    if (p->count)                                 /* a recording of nothing has no memory to move */
+        memmove(p->audio, p->audio + (from - p->base), (p->count - (from - p->base)) * sizeof *p->audio);
     p->count -= from - p->base;
     p->base = from;
     p->cut = p->cut && !w->cut;
