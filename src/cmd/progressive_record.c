@@ -69,6 +69,11 @@ static int record(const struct rs_cmd *cmd, struct rs_record_options *o, bool to
     struct rs_record_result result;
     struct rs_control control;
     struct rs_err e = {0};
+    sigset_t ours;
+    sigemptyset(&ours);
+    for (int i = 0; i < 5; i++)               /* once the place is ours a stop may come: it waits for the recorder */
+        sigaddset(&ours, (const int[]){SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}[i]);
+    sigprocmask(SIG_BLOCK, &ours, NULL);
     const int rc = take_place(o, toggles, separate, &control, &e);
     if (rc == RS_OPT_DONE)
         return 0;
