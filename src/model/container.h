@@ -11,6 +11,7 @@ struct rs_model_impl {
     bool mapped;              /* data is ours to unmap */
     struct rs_arena strings;
     size_t tensor_cap;
+    struct rs_piece *pieces;  /* where they are not in the arena: freed with the model */
 };
 
 /* Appends a tensor; its data must lie in the file. The name is copied. */
@@ -22,7 +23,13 @@ char *rs_model_string(struct rs_model *m, const char *s, size_t len);
 /* m->impl holds the file; fills the rest. */
 int rs_gguf_read(struct rs_model *m, struct rs_err *e);
 int rs_safetensors_read(struct rs_model *m, struct rs_err *e);
+int rs_nemo_read(struct rs_model *m, struct rs_err *e);
+
+/* Parakeet's values where a file does not say otherwise. */
+struct rs_model_config rs_model_defaults(void);
 
 bool rs_safetensors_is(const uint8_t *data, size_t size);   /* does it look like one? It has no magic number */
+
+bool rs_nemo_is(const uint8_t *data, size_t size);          /* a tar */
 
 #endif

@@ -98,6 +98,8 @@ void rs_model_close(struct rs_model *m)
     }
     if (impl)
         rs_arena_free(&impl->strings);
+    if (impl)
+        free(impl->pieces);
     free(impl);
     free(m->tensors);
     free(m);
@@ -116,6 +118,9 @@ static struct rs_model *fresh(const char *path, struct rs_err *e)
     snprintf(m->path, sizeof m->path, "%s", path);
     const char *base = strrchr(path, '/');
     snprintf(m->name, sizeof m->name, "%.120s", base ? base + 1 : path);
+    char *end = strrchr(m->name, '.');
+    if (end && (strcmp(end, ".nemo") == 0 || strcmp(end, ".gguf") == 0))
+        *end = '\0';
     return m;
 }
 
@@ -132,16 +137,62 @@ static uint64_t identify(const struct rs_model_impl *impl, const struct stat *st
     return h;
 }
 
+struct rs_model_config rs_model_defaults(void)
+{
+    return (struct rs_model_config){.att_left = -1, .att_right = -1, .max_symbols = 10, .sample_rate = 16000, .n_fft = 512, .win_length = 400,
+                                    .hop_length = 160, .preemphasis = 0.97f, .log_guard = 0x1p-24f, .normalize = true, .activation = "relu"};
+}
+
+/* A container that no reader takes: what it seems to be, and what to do. */
+static int unknown(const struct rs_model *m, struct rs_err *e)
+{
+    static const struct { const char *bytes; size_t len; const char *what; } signs[] = {
+        {"lmgg", 4, "a ggml file of whisper.cpp, which this program does not read; use a GGUF or .nemo of a Parakeet model"},
+        {"version https://git-lfs", 23, "a Git LFS pointer, not the model: run 'git lfs pull' or download the file itself"},
+        {"<!DOCTYPE", 9, "a web page, not a model: the download failed"},
+        {"<!doctype", 9, "a web page, not a model: the download failed"},
+        {"<html", 5, "a web page, not a model: the download failed"},
+        {"PK\3\4", 4, "a zip, perhaps a bare PyTorch checkpoint; give the whole .nemo file"},
+        {"\x1f\x8b", 2, "compressed with gzip: unpack it with gunzip and give the result"},
+        {"\x08", 1, "perhaps an ONNX file, which this program does not read; use a GGUF or .nemo of a Parakeet model"},
+        {"{", 1, "a JSON file, not a model"},
+    };
+    const struct rs_model_impl *impl = m->impl;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (impl->size >= signs[i].len && memcmp(impl->data, signs[i].bytes, signs[i].len) == 0)
+            return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is %s", m->path, signs[i].what);
+    return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, .nemo, safetensors)", m->path);
+}
+
+/* The head is what the tensors are: configurations name heads that the file does not have, and leave out durations. */
+static int settle_head(struct rs_model *m, struct rs_err *e)
+{
+    struct rs_model_config *c = &m->config;
+    const struct rs_tensor *joint = rs_model_find(m, "joint.joint_net.2.weight");
+    const int64_t extra = joint ? joint->shape[0] - m->n_pieces - 1 : 0;
+    if (extra < 0 || extra > 16)
+        return rs_fail(e, RS_E_MODEL_BAD, "%s has %d tokens, but its decoder is of another size", m->path, m->n_pieces);
+    if (extra && c->n_durations && extra != c->n_durations)
+        return rs_fail(e, RS_E_MODEL_BAD, "%s names %d durations, but its decoder has %d", m->path, c->n_durations, (int)extra);
+    for (int i = 0; i < extra && !c->n_durations; i++)
+        c->durations[i] = i;
+    c->n_durations = (int)extra;
+    return 0;
+}
+
 static int read_container(struct rs_model *m, struct rs_err *e)
 {
     const struct rs_model_impl *impl = m->impl;
+    bool settle = false;
     int rc;
     if (impl->size >= 4 && memcmp(impl->data, "GGUF", 4) == 0)
         rc = rs_gguf_read(m, e);
     else if (rs_safetensors_is(impl->data, impl->size))
         rc = rs_safetensors_read(m, e);
+    else if (rs_nemo_is(impl->data, impl->size))
+        rc = rs_nemo_read(m, e), settle = true;
     else
-        rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, safetensors)", m->path);
+        rc = unknown(m, e);
     if (rc)
         return rc;
     if (m->n_tensors)
@@ -149,7 +200,7 @@ static int read_container(struct rs_model *m, struct rs_err *e)
     for (size_t i = 1; i < m->n_tensors; i++)
         if (strcmp(m->tensors[i - 1].name, m->tensors[i].name) == 0)
             return rs_fail(e, RS_E_MODEL_BAD, "%s has two tensors called %s: it is damaged", m->path, m->tensors[i].name);
-    return 0;
+    return settle ? settle_head(m, e) : 0;
 }
 
 static int finish(struct rs_model **out, struct rs_model *m, const struct stat *st, struct rs_err *e)
