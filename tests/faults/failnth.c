@@ -25,6 +25,7 @@ enum kind { NONE, MALLOC, READ, OPEN, MMAP, THREAD, WRITE };
 
 static enum kind kind;
 static long fail_at;
+static int count_fd = -1;
 static atomic_long calls;
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
@@ -38,18 +39,17 @@ __attribute__((constructor)) static void begin(void)
         if (strcmp(name, names[i]) == 0)
             kind = (enum kind)i;
     fail_at = at ? atol(at) : 0;
+    const char *path = getenv("FAIL_COUNT");          /* opened now: the recorder's sandbox opens nothing later */
+    if (path)
+        count_fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     atomic_store(&calls, 0);
 }
 
 __attribute__((destructor)) static void end(void)
 {
-    const char *path = getenv("FAIL_COUNT");
     char text[32];
-    if (!path)
-        return;
-    const int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     const int n = snprintf(text, sizeof text, "%ld\n", atomic_load(&calls));
-    if (fd >= 0 && syscall(SYS_write, fd, text, n) != n)
+    if (count_fd >= 0 && syscall(SYS_write, count_fd, text, n) != n)
         _exit(99);
 }
 
@@ -106,20 +106,34 @@ ssize_t write(int fd, const void *buf, size_t n)
     return real(fd, buf, n);
 }
 
-int open(const char *path, int flags, ...)
+static int open_or_fail(const char *path, int flags, mode_t mode)
 {
     static int (*real)(const char *, int, ...);
-    va_list ap;
-    va_start(ap, flags);
-    const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
     if (!real)
-        *(void **)&real = next("open");
+        *(void **)&real = next("open64");
     if (fails(OPEN)) {
         errno = EMFILE;
         return -1;
     }
     return real(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_or_fail(path, flags, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_or_fail(path, flags, mode);
 }
 
 void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
@@ -132,6 +146,11 @@ void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
         return MAP_FAILED;
     }
     return real(addr, length, prot, flags, fd, offset);
+}
+
+void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+    return mmap(addr, length, prot, flags, fd, offset);
 }
 
 int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
