@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +32,7 @@
 #include "audio/source_impl.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/wake.h"
 
 enum {
     RING_SECONDS = 30, RING_MAX_BYTES = 64 << 20,
@@ -92,20 +92,6 @@ struct capture {
     struct rs_loss loss;
 };
 
-static void wake(int fd)
-{
-    const uint64_t one = 1;
-    if (write(fd, &one, sizeof one) < 0)
-        return;                       /* the counter is full: the other side is awake anyway */
-}
-
-static void clear_fd(int fd)
-{
-    uint64_t count;
-    if (read(fd, &count, sizeof count) < 0)
-        return;                       /* nothing was signalled */
-}
-
 static void shared_drop(struct shared *sh)
 {
     if (atomic_fetch_sub(&sh->owners, 1) > 1)
@@ -138,7 +124,7 @@ static bool put_mark(struct shared *sh, struct mark m)
         return false;
     sh->marks[put % MARKS] = m;
     atomic_store_explicit(&sh->marks_put, put + 1, memory_order_release);
-    wake(sh->event);
+    rs_wake(sh->event);
     return true;
 }
 
@@ -226,7 +212,7 @@ static snd_pcm_sframes_t read_some(struct shared *sh)
     }
     look_for_sound(sh, to, (size_t)n);
     rs_ring_commit(&sh->ring, (size_t)n);
-    wake(sh->event);
+    rs_wake(sh->event);
     return n;
 }
 
@@ -305,7 +291,7 @@ static void wait_for_frames(struct shared *sh, int *idle)
     }
     const int got = poll(p, (nfds_t)n + 1, (int)ms);
     if (got > 0 && p[0].revents)
-        clear_fd(sh->quit);
+        rs_woken(sh->quit);
     unsigned short revents;
     if (got > 0 && n > 0)
         snd_pcm_poll_descriptors_revents(sh->pcm.handle, p + 1, (unsigned)n, &revents);
@@ -525,7 +511,7 @@ static int capture_read(struct rs_source *s, float *out, size_t max, size_t *got
     uint64_t expired;
     bool idle = false;
     int rc = 0;
-    clear_fd(c->sh->event);
+    rs_woken(c->sh->event);
     const bool tick = read(c->timer, &expired, sizeof expired) > 0;
     while (*got < max) {
         *got += rs_mix_pull(s->mix, out + *got, max - *got);
@@ -538,10 +524,10 @@ static int capture_read(struct rs_source *s, float *out, size_t max, size_t *got
     }
     if (!c->ended || rs_mix_ready(s->mix)) {
         if (!idle)
-            wake(c->sh->event);
+            rs_wake(c->sh->event);
         return RS_SOURCE_MORE;
     }
-    wake(c->sh->event);
+    rs_wake(c->sh->event);
     if (!c->lost)
         return RS_SOURCE_END;
     if (*got)
@@ -564,7 +550,7 @@ static void capture_stop(struct rs_source *s, int tail_ms)
     c->stopped = true;
     c->stop_at_ns = at;
     atomic_store(&c->sh->stop_ns, at);
-    wake(c->sh->quit);
+    rs_wake(c->sh->quit);
 }
 
 static void capture_account(const struct rs_source *s, struct rs_loss *loss) { *loss = ((const struct capture *)s)->loss; }
@@ -610,8 +596,8 @@ static struct shared *shared_new(const char *device)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&sh->cond, &attr);
     pthread_condattr_destroy(&attr);
-    sh->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    sh->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    sh->event = rs_wake_open();
+    sh->quit = rs_wake_open();
     if (sh->event >= 0 && sh->quit >= 0)
         return sh;
     shared_drop(sh);

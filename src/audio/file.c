@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include "audio/source_impl.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/wake.h"
 
 enum {
     BLOCK_FRAMES = 1024,
@@ -229,13 +229,6 @@ static void tell_truncated(struct file *f)
 
 /* ---- The thread that decodes a pipe ---- */
 
-static void wake(int fd)
-{
-    const uint64_t one = 1;
-    if (write(fd, &one, sizeof one) < 0)
-        return;                       /* the counter is full: the other side is awake anyway */
-}
-
 static int decode_pipe(struct file *f, struct rs_err *e)
 {
     SF_VIRTUAL_IO io = {stream_length, stream_seek, stream_read, NULL, stream_tell};
@@ -252,9 +245,7 @@ static int decode_pipe(struct file *f, struct rs_err *e)
             struct pollfd p[2] = {{.fd = f->space, .events = POLLIN}, {.fd = f->in.quit, .events = POLLIN}};
             if (poll(p, 2, -1) > 0 && p[1].revents)
                 return 0;
-            uint64_t count;
-            if (read(f->space, &count, sizeof count) < 0)
-                continue;
+            rs_woken(f->space);
             continue;
         }
         /* small reads: sound that arrives slowly is passed on as it comes */
@@ -264,7 +255,7 @@ static int decode_pipe(struct file *f, struct rs_err *e)
             break;
         rs_ring_commit(&f->ring, (size_t)n);
         if (!f->realtime)
-            wake(f->event);
+            rs_wake(f->event);
     }
     if (f->in.error)
         return rs_fail(e, RS_E_IO, "Reading '%.200s' failed: %s.", f->name, strerror(f->in.error));
@@ -279,7 +270,7 @@ static void *pipe_thread(void *arg)
     decode_pipe(f, &f->error);
     atomic_store(&f->state, PIPE_DONE);
     if (!f->realtime)
-        wake(f->event);
+        rs_wake(f->event);
     return NULL;
 }
 
@@ -309,7 +300,7 @@ static int feed_pipe(struct file *f, bool *idle, struct rs_err *e)
     const int state = atomic_load(&f->state);
     *idle = false;
     if (f->stopped && rs_now_ns() >= f->stop_ns)
-        wake(f->in.quit);             /* it hands over what it holds and is done */
+        rs_wake(f->in.quit);             /* it hands over what it holds and is done */
     if (state == PIPE_OPENING) {
         *idle = true;
         return 0;
@@ -325,7 +316,7 @@ static int feed_pipe(struct file *f, bool *idle, struct rs_err *e)
         n = n < RS_MIX_MAX_FRAMES ? n : RS_MIX_MAX_FRAMES;
         const int rc = rs_mix_push(f->s.mix, from, n, e);
         rs_ring_take(&f->ring, n);
-        wake(f->space);
+        rs_wake(f->space);
         rs_source_observe(&f->s, rs_now_ns());
         return rc;
     }
@@ -369,19 +360,12 @@ static int64_t allowed(const struct file *f)
     return most;
 }
 
-static void clear_fd(int fd)
-{
-    uint64_t count;
-    if (read(fd, &count, sizeof count) < 0)
-        return;                       /* nothing was signalled */
-}
-
 static int file_read(struct rs_source *s, float *out, size_t max, size_t *got, struct rs_err *e)
 {
     struct file *f = (struct file *)s;
     if (f->piped || f->realtime) {
-        clear_fd(f->event);
-        clear_fd(f->timer);
+        rs_woken(f->event);
+        rs_woken(f->timer);
     }
     const int64_t most = allowed(f);
     const size_t want = most - f->given < (int64_t)max ? (size_t)(most > f->given ? most - f->given : 0) : max;
@@ -399,10 +383,10 @@ static int file_read(struct rs_source *s, float *out, size_t max, size_t *got, s
     const bool cut = f->limit >= 0 && f->given >= f->limit;
     if (!cut && (!f->decoded || (s->mix && rs_mix_ready(s->mix)))) {
         if (f->piped && !f->realtime && !idle)
-            wake(f->event);
+            rs_wake(f->event);
         return RS_SOURCE_MORE;
     }
-    wake(f->event);
+    rs_wake(f->event);
     if (f->broken && *got == 0)
         return rs_fail(e, f->error.code, "%s", f->error.msg);
     return f->broken ? RS_SOURCE_MORE : RS_SOURCE_END;
@@ -437,7 +421,7 @@ static void file_close(struct rs_source *s)
 {
     struct file *f = (struct file *)s;
     if (f->threaded) {
-        wake(f->in.quit);
+        rs_wake(f->in.quit);
         pthread_join(f->thread, NULL);
     }
     if (f->snd)
@@ -476,8 +460,8 @@ static int open_path(struct file *f, const char *path, struct stat *st, struct r
 
 static int start_pipe(struct file *f, struct rs_err *e)
 {
-    f->in.quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    f->space = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    f->in.quit = rs_wake_open();
+    f->space = rs_wake_open();
     if (f->in.quit < 0 || f->space < 0)
         return rs_fail(e, RS_E_IO, "No descriptor is left to read '%.200s'.", f->name);
     const int code = pthread_create(&f->thread, NULL, pipe_thread, f);

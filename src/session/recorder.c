@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/paths.h"
+#include "base/wake.h"
 #include "session/control.h"
 #include "session/recorder_impl.h"
 #include "tensor/linear.h"
@@ -283,8 +284,7 @@ static void read_stdin(struct rs_recorder *r)
 
 static void hear_worker(struct rs_recorder *r)
 {
-    uint64_t count;
-    if (read(r->worker_fd, &count, sizeof count) < 0)
+    if (!rs_woken(r->worker_fd))
         return;
     pthread_mutex_lock(&r->lock);
     const bool done = r->worker_done;

@@ -2,18 +2,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/wake.h"
 #include "session/recorder_impl.h"
-
-static void tell(struct rs_recorder *r)
-{
-    const uint64_t one = 1;
-    while (write(r->worker_fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
 
 static bool quitting(struct rs_recorder *r)
 {
@@ -67,7 +59,7 @@ static void one_chunk(struct rs_recorder *r, struct rs_chunk *c)
     else
         account(r, c, begun);
     rs_line_chunk(r, c);
-    tell(r);
+    rs_wake(r->worker_fd);
 }
 
 static void one_ahead(struct rs_recorder *r, struct rs_chunk *c)
@@ -117,13 +109,13 @@ static void *work(void *arg)
     r->failure = e;
     r->worker_done = true;
     pthread_mutex_unlock(&r->lock);
-    tell(r);
+    rs_wake(r->worker_fd);
     return NULL;
 }
 
 int rs_worker_start(struct rs_recorder *r, struct rs_err *e)
 {
-    r->worker_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->worker_fd = rs_wake_open();
     const int error = r->worker_fd < 0 ? errno : pthread_create(&r->worker, NULL, work, r);
     if (error)
         return rs_fail(e, RS_E_THREAD, "The engine's thread cannot be started: %s.", strerror(error));

@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/wake.h"
 
 struct line { struct line *next; char *text; size_t len; int chunk; int64_t queued_ns; };
 
@@ -26,13 +26,6 @@ struct rs_writer {
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
-
-static void tell(int fd)
-{
-    const uint64_t one = 1;
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
 
 /* One line, whatever the descriptor is: stdout may have been left non-blocking by whoever started us. */
 static int put(int fd, const char *p, size_t n)
@@ -69,7 +62,7 @@ static void fail(struct rs_writer *w, int error)
     w->state = error == EPIPE ? RS_WRITER_CLOSED : RS_WRITER_BROKEN;
     w->error = error;
     free_lines(w);
-    tell(w->event);
+    rs_wake(w->event);
 }
 
 static struct line *take(struct rs_writer *w)
@@ -100,7 +93,7 @@ static void *work(void *arg)
         if (error)
             fail(w, error);
         if (!w->bytes)
-            tell(w->idle);
+            rs_wake(w->idle);
         pthread_cond_broadcast(&w->changed);
         free(l->text);
         free(l);
@@ -116,7 +109,7 @@ int rs_writer_open(struct rs_writer **out, int fd, size_t limit, rs_written *wri
     if (!w)
         return rs_fail(e, RS_E_NOMEM, "There is no memory for the output.");
     *w = (struct rs_writer){.fd = fd, .limit = limit, .last = &w->first, .written = written, .arg = arg,
-                            .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .idle = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+                            .event = rs_wake_open(), .idle = rs_wake_open()};
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     if (w->event >= 0 && w->idle >= 0 && pthread_create(&w->thread, NULL, work, w) == 0) {
@@ -195,11 +188,9 @@ bool rs_writer_flush(struct rs_writer *w, int timeout_ms, int stop_fd)
     while (!empty(w)) {
         struct pollfd f[3] = {{.fd = w->idle, .events = POLLIN}, {.fd = w->event, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
         const int left = timeout_ms < 0 ? -1 : (int)((end - rs_now_ns()) / 1000000);
-        uint64_t count;
         if ((timeout_ms >= 0 && left <= 0) || poll(f, 3, left) == 0 || (f[2].revents & POLLIN))
             return empty(w);
-        if (read(w->idle, &count, sizeof count) < 0 && errno != EAGAIN)
-            return empty(w);
+        rs_woken(w->idle);
     }
     return true;
 }
