@@ -24,6 +24,10 @@ SOURCES = [
          "reinhart1010 mlennox thehowl tlcoles james_fortune").split()]),
     ("antirez/qwen-asr", "b00b789b17051aea61e9717458171100662318a4", "public domain (film of 1968)", "film/",
      ["samples/night_of_the_living_dead_1968"]),
+    ("Jenny-Smolensky/LibriSpeechFilesParser", "ffd91057493367281266af400119f64ab4cd81ab", "CC BY 4.0 (LibriSpeech)",
+     "librispeech/", ["sample_data_libriSpeech/audio", "sample_data_libriSpeech/alignment"]),
+    ("Picovoice/speech-to-intent-benchmark", "47b1ca63afe4f08cb83e1f70fec16764879bd130", "Apache-2.0", "commands/",
+     ["data/speech/clean", "data/label/label.json"]),
 ]
 
 

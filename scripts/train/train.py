@@ -14,6 +14,7 @@ import glob
 import json
 import math
 import os
+import signal
 import time
 
 import jiwer
@@ -379,6 +380,8 @@ def main():
     s = schedule()
     started = saved = evaluated = reported = time.time()
     sums, phone_sum, tdt_sum, counted, heard = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0
+    ending = []
+    signal.signal(signal.SIGTERM, lambda *_: ending.append(True))       # a checkpoint first
     source = list(average.state_dict().values())
     floats = [(a, m) for a, m in zip(source, model.state_dict().values()) if a.is_floating_point()]
     for x, lengths, targets, target_lengths, phones in loader:
@@ -429,7 +432,7 @@ def main():
             sums, phone_sum, tdt_sum, counted, heard, reported = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0, now
             s = schedule()
         now = time.time()
-        if now - saved > s["checkpoint_seconds"] or step >= options.stop_step:
+        if now - saved > s["checkpoint_seconds"] or step >= options.stop_step or ending:
             save(path, model=model.state_dict(), average=average.state_dict(), optimiser=optimiser.state_dict(),
                  step=step, seconds=seconds, tdt_steps=tdt_steps, config=vars(config))
             saved = now
@@ -437,7 +440,7 @@ def main():
             log({"event": "evaluate", "step": step, "hours": round(seconds / 3600, 2),
                  **evaluate(average, tokenizer)})
             evaluated = reported = time.time()
-        if step >= options.stop_step:
+        if step >= options.stop_step or ending:
             break
 
 
