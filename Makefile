@@ -137,6 +137,7 @@ install: $(BIN)                      ## install under PREFIX (and DESTDIR)
 	install -Dm644 completions/rec-stt.bash $(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt
 	install -Dm644 completions/_rec-stt $(DESTDIR)$(DATADIR)/zsh/site-functions/_rec-stt
 	install -Dm644 completions/rec-stt.fish $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish
+	install -Dm644 models/catalog.tsv $(DESTDIR)$(DATADIR)/rec-stt/catalog.tsv
 	for f in $(wildcard share/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/rec-stt/$${f##*/}; done
 	for f in $(wildcard examples/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/doc/rec-stt/examples/$${f##*/}; done
 

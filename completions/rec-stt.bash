@@ -24,6 +24,8 @@ _rec_stt() {
         [A-Z]*) ;;
         *)  if [[ $word == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_rec_stt_options "$program" "$command")" -- "$word")
+            elif [ "$command" = pull ]; then
+                mapfile -t COMPREPLY < <(compgen -W "--list $("$program" pull --list 2>/dev/null | cut -d' ' -f1)" -- "$word")
             elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
                 mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare import verify remove default prepare" -- "$word")
             else

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,16 +21,23 @@ static int overview(FILE *to)
                 "Records speech, transcribes it on the CPU while you talk, prints JSON lines, exits.\n\nCommands:\n");
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-20s%s\n", commands[i]->name, commands[i]->summary);
+    fprintf(to, "  %-20s%s\n", "pull", "fetch a published model over https (a script with curl)");
     fprintf(to, "\n'rec-stt COMMAND --help' explains each. 'rec-stt NAME' runs rec-stt-NAME where there is one.\n");
     return to == stdout ? 0 : 2;
 }
 
-/* As git does: rec-stt-NAME from libexec, else from PATH. Returns only when there is none. */
+/* As git does: rec-stt-NAME from libexec, else from PATH. It finds this program in REC_STT. Returns only when there
+ * is none. */
 static void run_external(char **argv)
 {
     char path[PATH_MAX];
     if (strchr(argv[1], '/') || argv[1][0] == '-')
         return;
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n > 0) {
+        path[n] = 0;
+        setenv("REC_STT", path, 0);
+    }
     if (snprintf(path, sizeof path, "%s/rec-stt-%s", RS_LIBEXECDIR, argv[1]) < (int)sizeof path)
         execv(path, argv + 1);
     if (snprintf(path, sizeof path, "rec-stt-%s", argv[1]) < (int)sizeof path)

@@ -286,7 +286,7 @@ int rs_model_locate(const char *name_or_path, char *path, size_t size, struct rs
         snprintf(path, size, "embedded");
         return 0;
     }
-    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%.120s\": give --model FILE; 'rec-stt model list' lists what there is",
+    return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%.120s\": give --model FILE; 'rec-stt model list' lists what is here, 'rec-stt pull --list' what can be fetched",
                    name);
 }
 
