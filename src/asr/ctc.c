@@ -1,11 +1,11 @@
 /* See ctc.h. Formula: Graves 2006; NeMo parts/submodules/ctc_greedy_decoding.py. */
 #include "asr/ctc.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "asr/greedy.h"
 #include "asr/weights.h"
+#include "tensor/kernels.h"
 
 #define BLOCK 32          /* frames whose scores exist at a time */
 
@@ -58,14 +58,6 @@ void rs_ctc_close(struct rs_ctc *c)
     free(c);
 }
 
-static float probability(const float *logits, int n, int best)
-{
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += expf(logits[i] - logits[best]);
-    return (float)(1 / sum);
-}
-
 /* One frame: extends the last token when its run goes on, else begins a new one. false: out of memory. */
 static bool take_frame(const struct rs_ctc *c, const float *logits, int frame, int *previous, struct rs_transcript *out)
 {
@@ -74,7 +66,7 @@ static bool take_frame(const struct rs_ctc *c, const float *logits, int frame, i
     *previous = best;
     if (best == c->pieces)
         return true;
-    const float p = probability(logits, c->pieces + 1, best);
+    const float p = 1 / rs_kernels()->sum_exp(logits, c->pieces + 1, logits[best]);
     if (!again && !rs_transcript_push(out))
         return false;
     struct rs_token *token = &out->tokens[out->count - 1];

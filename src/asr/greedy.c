@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "tensor/kernels.h"
 #include "tensor/ops.h"
 
 struct rs_token *rs_transcript_push(struct rs_transcript *out)
@@ -44,21 +45,9 @@ int rs_transducer_search(const struct rs_transducer_net *net, int frames, int bl
     return 0;
 }
 
-/* The largest value first, four by four without branches, then where it stands. */
 int rs_argmax(const float *x, int n)
 {
-    float top[4] = {x[0], x[0], x[0], x[0]};
-    int i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (int k = 0; k < 4; k++)
-            top[k] = x[i + k] > top[k] ? x[i + k] : top[k];
-    for (; i < n; i++)
-        top[0] = x[i] > top[0] ? x[i] : top[0];
-    for (int k = 1; k < 4; k++)
-        top[0] = top[k] > top[0] ? top[k] : top[0];
-    for (i = 0; i < n - 1 && x[i] != top[0]; i++)
-        continue;
-    return x[i] == top[0] ? i : 0;
+    return rs_kernels()->argmax(x, n);
 }
 
 void rs_lstm_cell(float *gates, int hidden, float *c, float *h)

@@ -81,17 +81,6 @@ static bool score(struct rs_transducer *t)
     return rs_linear_vectors(l, x, y, count, t->pool, &t->step);
 }
 
-static float probability(const float *logits, int n, int best, float *scratch)
-{
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        scratch[i] = logits[i] - logits[best];
-    rs_kernels()->exp(scratch, n, scratch);
-    for (int i = 0; i < n; i++)
-        sum += scratch[i];
-    return (float)(1 / sum);
-}
-
 static bool best(void *net, int frame, struct rs_step *step)
 {
     struct rs_transducer *t = net;
@@ -107,7 +96,7 @@ static bool best(void *net, int frame, struct rs_step *step)
         step->duration = t->durations[rs_argmax(t->logits + tokens, t->n_durations)];
     else
         step->duration = step->token == t->pieces;
-    step->confidence = step->token == t->pieces ? 0 : probability(t->logits, tokens, step->token, t->logits + t->outputs);
+    step->confidence = step->token == t->pieces ? 0 : 1 / rs_kernels()->sum_exp(t->logits, tokens, t->logits[step->token]);
     return true;
 }
 
@@ -138,10 +127,12 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     rs_linear_apply(&t->enc, &rows, t->pool, RS_ACT_NONE, 1, false, heard, t->joint);
     t->heard = heard;
-    if (!recall_nothing(t) || !predict(t, NULL))
-        return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     const struct rs_transducer_net net = {best, take, t};
-    return rs_transducer_search(&net, frames, t->pieces, t->max_symbols, out, e);
+    rs_pool_busy(t->pool);
+    int rc = recall_nothing(t) && predict(t, NULL) ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+    rc = rc ? rc : rs_transducer_search(&net, frames, t->pieces, t->max_symbols, out, e);
+    rs_pool_idle(t->pool);
+    return rc;
 }
 
 /* ---- Loading ---- */
@@ -223,7 +214,7 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
     t->recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
     t->said = rs_weights_room(w, (size_t)t->joint);
     t->z = rs_weights_room(w, (size_t)t->joint);
-    t->logits = rs_weights_room(w, 2 * (size_t)t->outputs);
+    t->logits = rs_weights_room(w, (size_t)t->outputs);
 }
 
 /* The first layer's answer to every token, from the pack or into it: one row to read instead of a matrix. */

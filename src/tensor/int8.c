@@ -14,6 +14,8 @@
 #include "tensor/kernels.h"
 #include "tensor/pack.h"
 
+#define MOST_SHARES 16        /* of a run of vectors; more threads help */
+
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 /* What a packed layer holds, in this sequence, each part padded to 64 bytes. */
@@ -212,24 +214,58 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
     rs_pool_run(pool, apply_part, &s);
 }
 
-/* Several products of one row each; blocks of columns are counted through all of them. */
-struct vectors { struct rs_int8_job job[RS_VECTORS]; int first[RS_VECTORS + 1], count, step; rs_int8_columns *columns[RS_VECTORS]; atomic_int next; };
+/* Several products of one row each. Their columns in blocks are one sequence, of which every part has a share
+ * of its own, so that a core meets the same weights each time; who is done with it helps the next. */
+struct vectors {
+    struct rs_int8_job job[RS_VECTORS];
+    rs_int8_columns *columns[RS_VECTORS];
+    int first[RS_VECTORS + 1], count, step;
+    bool backwards;
+    struct { _Alignas(64) atomic_int taken; } share[MOST_SHARES];
+};
+
+static void vectors_block(const struct vectors *v, int block)
+{
+    int i = 0;
+    while (block >= v->first[i + 1])
+        i++;
+    const int from = (block - v->first[i]) * v->step, left = v->job[i].n - from;
+    v->columns[i](&v->job[i], from, from + (left < v->step ? left : v->step));
+}
 
 static void vectors_part(void *arg, int part, int parts)
 {
-    (void)part;
-    (void)parts;
     struct vectors *v = arg;
-    for (;;) {
-        const int block = atomic_fetch_add_explicit(&v->next, 1, memory_order_relaxed);
-        int i = 0;
-        while (i < v->count && block >= v->first[i + 1])
-            i++;
-        if (i == v->count)
-            return;
-        const int from = (block - v->first[i]) * v->step, left = v->job[i].n - from;
-        v->columns[i](&v->job[i], from, from + (left < v->step ? left : v->step));
+    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES;
+    for (int i = 0; i < shares; i++) {
+        const int share = (part + i) % shares;
+        int from, to, n;
+        rs_pool_share(v->first[v->count], 1, share, shares, &from, &to);
+        while ((n = atomic_fetch_add_explicit(&v->share[share].taken, 1, memory_order_relaxed)) < to - from)
+            vectors_block(v, v->backwards ? to - 1 - n : from + n);
     }
+}
+
+/* What exceeds the caches is read forwards and backwards in turns: a core begins with what it read last. */
+static bool turn_back(size_t work)
+{
+    static _Thread_local bool back;
+    return work > (size_t)1 << 22 && (back = !back);
+}
+
+static bool vectors_prepare(struct vectors *v, int i, const struct rs_linear *l, const float *x, float *y, struct rs_arena *a)
+{
+    struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
+    if (!allocate(&r, a))
+        return false;
+    quantize_part(&r, 0, 1);
+    v->job[i] = (struct rs_int8_job){
+        .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
+        .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = RS_ACT_NONE,
+        .alpha = 1, .y = y, .stride = l->n, .inner = (rs_int8_columns *)l->backend->product};
+    v->columns[i] = columns_of(l);
+    v->first[i + 1] = v->first[i] + (l->n + v->step - 1) / v->step;
+    return true;
 }
 
 bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
@@ -244,20 +280,12 @@ bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, fl
     }
     if (work < 1 << 18)                       /* 256 kB pass faster than another thread wakes */
         pool = NULL;
-    v.step = columns / (8 * rs_pool_threads(pool)) / 32 * 32;
+    v.backwards = turn_back(work);
+    v.step = columns / (64 * rs_pool_threads(pool)) / 32 * 32;
     v.step = v.step < 64 ? 64 : v.step;
-    for (int i = 0; i < count; i++) {
-        struct rs_rows r = {.backend = l[i]->backend, .m = 1, .k = l[i]->k, .x = x[i], .stride = l[i]->k};
-        if (!allocate(&r, a))
+    for (int i = 0; i < count; i++)
+        if (!vectors_prepare(&v, i, l[i], x[i], y[i], a))
             return false;
-        quantize_part(&r, 0, 1);
-        v.job[i] = (struct rs_int8_job){
-            .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l[i]->n, .kpad = (int)round_up((size_t)l[i]->k, 64),
-            .panel = l[i]->panel, .w_scale = l[i]->scale, .bias = l[i]->bias, .act = RS_ACT_NONE,
-            .alpha = 1, .y = y[i], .stride = l[i]->n, .inner = (rs_int8_columns *)l[i]->backend->product};
-        v.columns[i] = columns_of(l[i]);
-        v.first[i + 1] = v.first[i] + (l[i]->n + v.step - 1) / v.step;
-    }
     rs_pool_run(pool, vectors_part, &v);
     return true;
 }

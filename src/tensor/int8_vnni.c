@@ -52,6 +52,24 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
         finish_tile(j, out[p][0], row, rows, col + 16 * p);
 }
 
+/* The only row: what counts is to read the panel at full speed, in sequence. Four sums hide the latency. */
+static inline void single(const struct rs_int8_job *j, int col)
+{
+    const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = j->q;
+    __m512i sum[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        sum[i] = _mm512_setzero_si512();
+    for (int k = 0; k < j->kpad; k += 64, x += RS_TILE, w += RS_TILE) {
+        UNROLL
+        for (int g = 0; g < 16; g++)
+            sum[g % 4] = multiply(sum[g % 4], _mm512_loadu_si512(w + 64 * g), four(x + 4 * g));
+    }
+    _Alignas(64) int32_t out[16];
+    _mm512_store_si512(out, _mm512_add_epi32(_mm512_add_epi32(sum[0], sum[1]), _mm512_add_epi32(sum[2], sum[3])));
+    finish_tile(j, out, 0, 1, col);
+}
+
 static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_job *j, int col, int panels)
 {
     struct ahead p = ahead_of(j, col, 16 * panels);
@@ -69,7 +87,10 @@ static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_
 
 void rs_int8_columns_vnni(const struct rs_int8_job *j, int from, int to)
 {
-    for (int col = from; col < to; col += 32)
+    if (j->m == 1)
+        for (int col = from; col < to; col += 16)
+            single(j, col);
+    else for (int col = from; col < to; col += 32)
         if (col + 16 < to)
             all_rows(j, col, 2);
         else

@@ -24,6 +24,8 @@ struct rs_kernels {
     void (*tanh)(const float *x, int n, float *y);
     void (*relu)(const float *x, int n, float *y);
     void (*exp)(const float *x, int n, float *y);
+    int (*argmax)(const float *x, int n);                   /* the first of the largest */
+    float (*sum_exp)(const float *x, int n, float from);    /* Σ e^(x − from) */
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
     void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */
     /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]); a NULL row is zeros. */

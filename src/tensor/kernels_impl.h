@@ -24,6 +24,38 @@ ELEMENTWISE(tanh_all, tanh_v(v))
 ELEMENTWISE(relu, relu_v(v))
 ELEMENTWISE(exp_all, exp_v(v))
 
+/* The largest value first, then where it stands. */
+static int argmax(const float *x, int n)
+{
+    vf m = splat(x[0]);
+    float top = x[0];
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        m = max2(m, load(x + i));
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    const float most = max_lanes(m);
+    top = most > top ? most : top;
+    for (i = 0; i < n - 1 && x[i] != top; i++)
+        continue;
+    return x[i] == top ? i : 0;
+}
+
+static float sum_exp(const float *x, int n, float from)
+{
+    vf s = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        s += exp_v(load(x + i) - from);
+    float sum = sum_lanes(s);
+    if (i < n) {
+        const vf v = exp_v(load_part(x + i, n - i) - from);
+        for (int j = 0; j < n - i; j++)
+            sum += v[j];
+    }
+    return sum;
+}
+
 static void glu(const float *x, int n, float *y)
 {
     int i = 0;
@@ -300,7 +332,7 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
-    .sigmoid = sigmoid, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
+    .sigmoid = sigmoid, .argmax = argmax, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
     .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels,
 };

@@ -221,6 +221,47 @@ static void int8_family_agrees(void)
     }
 }
 
+/* Vectors that run as one job give what each gives alone, however often and in whichever direction. */
+static void many_vectors(void)
+{
+    enum { COUNT = 3, K = 512, MOST = 5000 };
+    const int n[COUNT] = {MOST, 70, 3650};
+    float *w = numbers((size_t)MOST * K), *x = numbers(COUNT * K), *alone = numbers(COUNT * MOST), *y = numbers(COUNT * MOST);
+    struct rs_pool *pool;
+    CHECK_INT(rs_pool_new(&pool, 2, NULL), 0);
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        const struct rs_backend *chosen;
+        struct rs_linear l[COUNT];
+        struct rs_arena a = {0};
+        if (!rs_backend_available(*b))
+            continue;
+        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
+        for (int i = 0; i < COUNT; i++) {
+            const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {n[i], K}, .data = w,
+                                         .bytes = (size_t)n[i] * K * 4};
+            CHECK_INT(rs_linear_init(&l[i], *b, NULL, &wt, NULL, NULL), 0);
+            CHECK(rs_linear_vector(&l[i], NULL, &a, x + i * K, alone + i * MOST));
+        }
+        for (int round = 0; round < 4; round++) {
+            memset(y, 0, COUNT * MOST * sizeof *y);
+            rs_arena_reset(&a);
+            CHECK(rs_linear_vectors((const struct rs_linear *const[]){&l[0], &l[1], &l[2]},
+                                    (const float *const[]){x, x + K, x + 2 * K}, (float *const[]){y, y + MOST, y + 2 * MOST},
+                                    COUNT, pool, &a));
+            for (int i = 0; i < COUNT; i++)
+                CHECK(memcmp(y + i * MOST, alone + i * MOST, (size_t)n[i] * sizeof *y) == 0);
+        }
+        for (int i = 0; i < COUNT; i++)
+            rs_linear_free(&l[i]);
+        rs_arena_free(&a);
+    }
+    rs_pool_free(pool);
+    free(w);
+    free(x);
+    free(alone);
+    free(y);
+}
+
 static void stored_types(void)
 {
     enum { N = 20, K = 256 };
@@ -314,6 +355,7 @@ int main(void)
 {
     RUN(exact_enough);
     RUN(int8_family_agrees);
+    RUN(many_vectors);
     RUN(four_bits);
     RUN(stored_types);
     RUN(norm_rows);

@@ -71,6 +71,25 @@ static void softmax(void)
     }
 }
 
+/* Largest value and Σe^x of any length, the last vector a partial one. */
+static void largest(void)
+{
+    float x[101];
+    for (int n = 1; n <= 101; n += n < 40 ? 1 : 7) {
+        fill(x, n, 5);
+        int best = 0;
+        double sum = 0;
+        for (int i = 0; i < n; i++) {
+            best = x[i] > x[best] ? i : best;
+            sum += exp((double)x[i] - 2);
+        }
+        CHECK_INT(rs_kernels()->argmax(x, n), best);
+        CHECK_NEAR(rs_kernels()->sum_exp(x, n, 2), sum, 1e-5 * sum);
+        x[n / 2] = x[n - 1] = x[best] + 1;
+        CHECK_INT(rs_kernels()->argmax(x, n), n / 2);
+    }
+}
+
 static void norm_and_glu(void)
 {
     for (int n = 1; n < 100; n += 7) {
@@ -203,6 +222,7 @@ int main(void)
         rs_kernels_use(tables[i]);
         RUN(values);
         RUN(softmax);
+        RUN(largest);
         RUN(norm_and_glu);
         RUN(conv_time);
         RUN(attention_example);
