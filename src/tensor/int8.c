@@ -178,26 +178,33 @@ static rs_int8_columns *columns_of(const struct rs_linear *l)
     return in_four(l) ? rs_int4_columns : (rs_int8_columns *)l->backend->product;
 }
 
+/* A part's own share of something that is done in steps; who is done with his helps the next. */
+struct share { _Alignas(64) atomic_int taken; };
+
+/* The next step of one share, from either end; false when there is none. */
+static bool take_step(struct share *s, int share, int shares, int steps, bool backwards, int *step)
+{
+    int from, to;
+    rs_pool_share(steps, 1, share, shares, &from, &to);
+    const int n = atomic_fetch_add_explicit(&s[share].taken, 1, memory_order_relaxed);
+    *step = backwards ? to - 1 - n : from + n;
+    return n < to - from;
+}
+
 struct spread {
     struct rs_int8_job job;
     rs_int8_columns *columns;
     int step;
-    atomic_int next;
+    struct share share[MOST_SHARES];
 };
 
-/* Parts take columns as they come, so that a core that something else disturbs does less. */
 static void apply_part(void *arg, int part, int parts)
 {
-    (void)part;
-    (void)parts;
     struct spread *s = arg;
-    for (;;) {
-        const int from = atomic_fetch_add_explicit(&s->next, s->step, memory_order_relaxed);
-        if (from >= s->job.n)
-            return;
-        const int to = from + s->step < s->job.n ? from + s->step : s->job.n;
-        s->columns(&s->job, from, to);
-    }
+    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES, n = s->job.n;
+    for (int i = 0, at; i < shares; i++)
+        while (take_step(s->share, (part + i) % shares, shares, (n + s->step - 1) / s->step, false, &at))
+            s->columns(&s->job, at * s->step, (at + 1) * s->step < n ? (at + 1) * s->step : n);
 }
 
 void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
@@ -209,8 +216,8 @@ void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs
                 .alpha = alpha, .add = add, .y = y, .stride = stride, .inner = (rs_int8_columns *)l->backend->product},
         .columns = columns_of(l),
     };
-    const int share = l->n / (8 * rs_pool_threads(pool));
-    s.step = share < 64 ? 64 : share / 32 * 32;
+    const int step = l->n / (16 * rs_pool_threads(pool)) / 32 * 32;
+    s.step = step < 32 ? 32 : step;
     rs_pool_run(pool, apply_part, &s);
 }
 
@@ -221,7 +228,7 @@ struct vectors {
     rs_int8_columns *columns[RS_VECTORS];
     int first[RS_VECTORS + 1], count, step;
     bool backwards;
-    struct { _Alignas(64) atomic_int taken; } share[MOST_SHARES];
+    struct share share[MOST_SHARES];
 };
 
 static void vectors_block(const struct vectors *v, int block)
@@ -236,14 +243,10 @@ static void vectors_block(const struct vectors *v, int block)
 static void vectors_part(void *arg, int part, int parts)
 {
     struct vectors *v = arg;
-    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES;
-    for (int i = 0; i < shares; i++) {
-        const int share = (part + i) % shares;
-        int from, to, n;
-        rs_pool_share(v->first[v->count], 1, share, shares, &from, &to);
-        while ((n = atomic_fetch_add_explicit(&v->share[share].taken, 1, memory_order_relaxed)) < to - from)
-            vectors_block(v, v->backwards ? to - 1 - n : from + n);
-    }
+    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES, blocks = v->first[v->count];
+    for (int i = 0, at; i < shares; i++)
+        while (take_step(v->share, (part + i) % shares, shares, blocks, v->backwards, &at))
+            vectors_block(v, at);
 }
 
 /* What exceeds the caches is read forwards and backwards in turns: a core begins with what it read last. */

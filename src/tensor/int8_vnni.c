@@ -5,6 +5,7 @@
 
 #define WIDTH 64
 #include "tensor/int8_finish.h"
+#include "tensor/int8_ahead.h"
 
 static inline __m512i four(const int8_t *x)
 {

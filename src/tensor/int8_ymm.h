@@ -6,6 +6,7 @@
 
 #define WIDTH 32
 #include "tensor/int8_finish.h"
+#include "tensor/int8_ahead.h"
 
 static inline __m256i multiply(__m256i sum, __m256i w, __m256i x);
 

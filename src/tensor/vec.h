@@ -116,7 +116,26 @@ static inline vf inverse_v(vf x)
 #endif
 }
 
+#if WIDTH == 64
+/* 2^t = 2^n · 2^f with |f| <= 1/2, which a polynomial of degree 5, fitted for the least relative error (1e-7),
+ * gives; AVX-512 rounds and scales by 2^n in one instruction each. Half the work of exp_v, and most of what
+ * a linear layer's activation costs. */
+static inline vf sigmoid_v(vf x)
+{
+    const vf to2 = splat(-0x1.715476p+0f), v = min2(max2(x, splat(-87)), splat(87));
+    const vf n = (vf)_mm512_roundscale_ps((__m512)(v * to2), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const vf f = (vf)_mm512_fmsub_ps((__m512)v, (__m512)to2, (__m512)n);         /* without the product's rounding */
+    vf p = splat(0.0013264727f);
+    p = p * f + splat(0.009671513f);
+    p = p * f + splat(0.055507336f);
+    p = p * f + splat(0.24022242f);
+    p = p * f + splat(0.693147f);
+    p = p * f + splat(1.f);
+    return inverse_v(1.f + (vf)_mm512_scalef_ps((__m512)p, (__m512)n));
+}
+#else
 static inline vf sigmoid_v(vf x) { return inverse_v(1.f + exp_v(-x)); }
+#endif
 static inline vf silu_v(vf x) { return x * sigmoid_v(x); }
 static inline vf tanh_v(vf x)
 {
