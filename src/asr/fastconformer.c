@@ -38,7 +38,7 @@ struct layer {
 };
 
 struct scratch {
-    float *x, *y, *z;                                   /* [rows][width], [rows][width], [rows][max(ff, 3·width)] */
+    float *x, *y, *z;                                   /* [rows][width], [rows][apart(width)], [rows][apart(max(ff, 3·width))] */
     const float *positions;                             /* this run's row of position 0, in the layer at work */
 };
 
@@ -202,6 +202,12 @@ void rs_fc_watch(struct rs_fc *f, rs_fc_watcher *watcher, void *arg)
 
 /* ---- Operators ---- */
 
+/* How far apart rows of n values lie: at distances of a power of two all of them would share a few cache sets. */
+static ptrdiff_t apart(int n)
+{
+    return n + 16;
+}
+
 static void *room(struct rs_fc *f, struct rs_arena *a, size_t count, size_t size)
 {
     void *p = rs_arena_alloc(a, count, size);
@@ -210,10 +216,10 @@ static void *room(struct rs_fc *f, struct rs_arena *a, size_t count, size_t size
 }
 
 /* Rows as the linears want them. Each of these ends the life of the rows before: `step` holds one set. */
-static void rows_of(struct rs_fc *f, struct rs_rows *r, const float *x, int m, int k)
+static void rows_of(struct rs_fc *f, struct rs_rows *r, const float *x, ptrdiff_t stride, int m, int k)
 {
     rs_arena_reset(&f->step);
-    f->failed |= f->failed || !rs_rows_prepare(r, f->backend, f->pool, &f->step, x, k, m, k);
+    f->failed |= f->failed || !rs_rows_prepare(r, f->backend, f->pool, &f->step, x, stride, m, k);
 }
 
 static void normed_rows(struct rs_fc *f, struct rs_rows *r, const struct norm *n, const float *x, int m)
@@ -264,7 +270,7 @@ static void project_positions(struct rs_fc *f, const struct layer *l, const floa
 {
     const int d = f->c.width;
     struct rs_rows r;
-    rows_of(f, &r, pe, reach(f->c.left, rows) + reach(f->c.right, rows) + 1, d);
+    rows_of(f, &r, pe, d, reach(f->c.left, rows) + reach(f->c.right, rows) + 1, d);
     linear(f, &l->pos, &r, RS_ACT_NONE, p, d);
 }
 
@@ -336,43 +342,46 @@ static const float *positions_of(struct rs_fc *f, int i, const float *pe, int ro
 
 static void feed_forward(struct rs_fc *f, const struct feed_forward *ff, struct scratch *s, int n)
 {
+    const ptrdiff_t zs = apart(f->c.ff);
     struct rs_rows r;
     normed_rows(f, &r, &ff->norm, s->x, n);
-    linear(f, &ff->up, &r, RS_ACT_SILU, s->z, f->c.ff);
-    rows_of(f, &r, s->z, n, f->c.ff);
+    linear(f, &ff->up, &r, RS_ACT_SILU, s->z, zs);
+    rows_of(f, &r, s->z, zs, n, f->c.ff);
     add_linear(f, &ff->down, &r, 0.5f, s->x);
 }
 
 static void self_attention(struct rs_fc *f, const struct layer *l, struct scratch *s, int n)
 {
     const int d = f->c.width;
+    const ptrdiff_t ys = apart(d), zs = apart(3 * d);
     float *const q = s->z, *const k = s->z + d, *const v = s->z + 2 * d;
     struct rs_rows r;
     normed_rows(f, &r, &l->norm_attention, s->x, n);
-    linear(f, &l->q, &r, RS_ACT_NONE, q, 3 * d);
-    linear(f, &l->k, &r, RS_ACT_NONE, k, 3 * d);
-    linear(f, &l->v, &r, RS_ACT_NONE, v, 3 * d);
+    linear(f, &l->q, &r, RS_ACT_NONE, q, zs);
+    linear(f, &l->k, &r, RS_ACT_NONE, k, zs);
+    linear(f, &l->v, &r, RS_ACT_NONE, v, zs);
     const struct rs_attention a = {
         .n = n, .heads = f->c.heads, .dk = f->c.head_dim, .left = f->c.left, .right = f->c.right, .q = q, .k = k, .value = v,
-        .p = s->positions - (ptrdiff_t)(n - 1) * d, .u = l->bias_u, .v = l->bias_v, .qs = 3 * d, .ks = 3 * d, .vs = 3 * d,
-        .ps = d, .ys = d, .out = s->y};
+        .p = s->positions - (ptrdiff_t)(n - 1) * d, .u = l->bias_u, .v = l->bias_v, .qs = zs, .ks = zs, .vs = zs,
+        .ps = d, .ys = ys, .out = s->y};
     rs_arena_reset(&f->step);
     f->failed |= f->failed || !rs_attention(&a, f->pool, &f->step);
-    rows_of(f, &r, s->y, n, d);
+    rows_of(f, &r, s->y, ys, n, d);
     add_linear(f, &l->o, &r, 1, s->x);
 }
 
 static void convolution(struct rs_fc *f, const struct layer *l, struct scratch *s, int n)
 {
     const int d = f->c.width, taps = f->c.kernel;
+    const ptrdiff_t ys = apart(d), zs = apart(2 * d);
     struct rs_rows r;
     normed_rows(f, &r, &l->norm_conv, s->x, n);
-    linear(f, &l->point1, &r, RS_ACT_NONE, s->z, 2 * d);
+    linear(f, &l->point1, &r, RS_ACT_NONE, s->z, zs);
     if (!f->failed)
-        rs_glu(f->pool, s->z, 2 * d, n, d, s->y, d);
+        rs_glu(f->pool, s->z, zs, n, d, s->y, ys);
     if (!f->failed)
-        rs_conv_time(f->pool, s->y, d, n, d, l->taps, l->taps_bias, taps, taps / 2, RS_ACT_SILU, s->z, d);
-    rows_of(f, &r, s->z, n, d);
+        rs_conv_time(f->pool, s->y, ys, n, d, l->taps, l->taps_bias, taps, taps / 2, RS_ACT_SILU, s->z, ys);
+    rows_of(f, &r, s->z, ys, n, d);
     add_linear(f, &l->point2, &r, 1, s->x);
 }
 
@@ -391,10 +400,11 @@ static void watch(struct rs_fc *f, int stage, const float *x, int rows)
 
 static void get_scratch(struct rs_fc *f, struct scratch *s, int rows)
 {
-    const size_t n = (size_t)rows, d = (size_t)f->c.width, wide = f->c.ff > 3 * f->c.width ? (size_t)f->c.ff : 3 * d;
-    s->x = room(f, &f->chunk, n * d, sizeof(float));
-    s->y = room(f, &f->chunk, n * d, sizeof(float));
-    s->z = room(f, &f->chunk, n * wide, sizeof(float));
+    const size_t n = (size_t)rows;
+    const int d = f->c.width, wide = f->c.ff > 3 * d ? f->c.ff : 3 * d;
+    s->x = room(f, &f->chunk, n * (size_t)d, sizeof(float));
+    s->y = room(f, &f->chunk, n * (size_t)apart(d), sizeof(float));
+    s->z = room(f, &f->chunk, n * (size_t)apart(wide), sizeof(float));
 }
 
 static const float *forward(struct rs_fc *f, const float *mel, int mel_frames, int rows)
