@@ -7,6 +7,7 @@
 #include "tensor/kernels.h"
 
 #define BLOCK 8           /* output rows in one go */
+#define FLAT 64           /* output rows that meet the last, large matrix at once */
 #define FIRST_ROWS 4      /* rows of the first image that are kept: three are read at once */
 
 static int halved(int n)
@@ -200,12 +201,11 @@ static bool apply(const struct rs_linear *l, struct rs_pool *pool, struct rs_are
     return true;
 }
 
-/* Rows [o0, o1) of the output; image[i] is the i-th convolution's output, and `flat` one row in the
- * order that the linear was trained on: channel by channel. */
+/* Rows [o0, o1) of the last image; image[i] is the i-th convolution's output. */
 static bool run_block(const struct rs_subsample *s, struct rs_pool *pool, struct rs_arena *step, struct job *job,
-                      struct image *image, float *point, float *flat, int o0, int o1, float *x)
+                      struct image *image, float *point, int o0, int o1)
 {
-    const int last = s->stages, c = s->channels;
+    const int last = s->stages;
     image[last].from = o0;
     image[last].to = o1;
     for (int i = last; i > 0; i--) {
@@ -222,11 +222,22 @@ static bool run_block(const struct rs_subsample *s, struct rs_pool *pool, struct
         if (!apply(&s->stage[i].point, pool, step, point, (before.to - before.from) * before.bands, RS_ACT_RELU, image[i + 1].data))
             return false;
     }
-    for (int r = 0; r < o1 - o0; r++)
-        for (int b = 0; b < s->bands; b++)
-            for (int k = 0; k < c; k++)
-                flat[((size_t)r * c + k) * s->bands + b] = image[last].data[((size_t)r * s->bands + b) * c + k];
-    return apply(&s->out, pool, step, flat, o1 - o0, RS_ACT_NONE, x + (size_t)o0 * s->width);
+    return true;
+}
+
+struct flatten { const float *from; float *to; int rows, bands, channels; };
+
+/* Rows of the last image in the order that the matrix was trained on: channel by channel. */
+static void flatten_part(void *arg, int part, int parts)
+{
+    const struct flatten *f = arg;
+    const ptrdiff_t row = (ptrdiff_t)f->bands * f->channels;
+    int from, to;
+    rs_pool_share(f->rows, 1, part, parts, &from, &to);
+    for (int r = from; r < to; r++)
+        for (int c = 0; c < f->channels; c++)
+            for (int b = 0; b < f->bands; b++)
+                f->to[r * row + c * f->bands + b] = f->from[r * row + b * f->channels + c];
 }
 
 bool rs_subsample_run(const struct rs_subsample *s, struct rs_pool *pool, struct rs_arena *arena, struct rs_arena *step,
@@ -239,7 +250,8 @@ bool rs_subsample_run(const struct rs_subsample *s, struct rs_pool *pool, struct
     for (int i = 0; i <= s->stages; i++) {
         rows = halved(rows);
         bands = halved(bands);
-        const int kept = BLOCK << (s->stages - i), room = 2 * kept;     /* kept + what the next needs around it */
+        /* Rows kept, and what the next needs around them; the last image is collected. */
+        const int room = i == s->stages ? FLAT : 2 * (BLOCK << (s->stages - i));
         const size_t size = (size_t)room * (size_t)bands * (size_t)s->channels;
         image[i] = (struct image){.rows = rows, .bands = bands};
         if (i > 0 && !(image[i].data = rs_arena_alloc(arena, size, sizeof(float))))
@@ -249,14 +261,23 @@ bool rs_subsample_run(const struct rs_subsample *s, struct rs_pool *pool, struct
     }
     const int out_rows = rows;
     float *point = rs_arena_alloc(arena, most, sizeof *point);
-    float *flat = rs_arena_alloc(arena, (size_t)BLOCK * (size_t)s->channels * (size_t)s->bands, sizeof *flat);
     const size_t parts = (size_t)rs_pool_threads(pool), row = (size_t)image[0].bands * (size_t)s->channels;
+    const size_t out_row = (size_t)s->bands * (size_t)s->channels;
+    float *last = image[s->stages].data, *flat = rs_arena_alloc(arena, FLAT, out_row * sizeof *flat);
     job.rows = rs_arena_alloc(arena, parts * FIRST_ROWS, row * sizeof *job.rows);
     job.patches = rs_arena_alloc(arena, parts * (size_t)image[0].bands * 10, sizeof *job.patches);
     if (!point || !flat || !job.rows || !job.patches)
         return false;
-    for (int o = 0; o < out_rows; o += BLOCK)
-        if (!run_block(s, pool, step, &job, image, point, flat, o, o + BLOCK < out_rows ? o + BLOCK : out_rows, x))
+    for (int first = 0; first < out_rows; first += FLAT) {
+        const int end = first + FLAT < out_rows ? first + FLAT : out_rows;
+        for (int o = first; o < end; o += BLOCK) {
+            image[s->stages].data = last + (size_t)(o - first) * out_row;
+            if (!run_block(s, pool, step, &job, image, point, o, o + BLOCK < end ? o + BLOCK : end))
+                return false;
+        }
+        rs_pool_run(pool, flatten_part, &(struct flatten){last, flat, end - first, s->bands, s->channels});
+        if (!apply(&s->out, pool, step, flat, end - first, RS_ACT_NONE, x + (size_t)first * s->width))
             return false;
+    }
     return true;
 }
