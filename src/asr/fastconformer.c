@@ -357,9 +357,8 @@ static void self_attention(struct rs_fc *f, const struct layer *l, struct scratc
     float *const q = s->z, *const k = s->z + d, *const v = s->z + 2 * d;
     struct rs_rows r;
     normed_rows(f, &r, &l->norm_attention, s->x, n);
-    linear(f, &l->q, &r, RS_ACT_NONE, q, zs);
-    linear(f, &l->k, &r, RS_ACT_NONE, k, zs);
-    linear(f, &l->v, &r, RS_ACT_NONE, v, zs);
+    if (!f->failed)
+        rs_linear_apply_all((const struct rs_linear *const[]){&l->q, &l->k, &l->v}, 3, &r, f->pool, (float *const[]){q, k, v}, zs);
     const struct rs_attention a = {
         .n = n, .heads = f->c.heads, .dk = f->c.head_dim, .left = f->c.left, .right = f->c.right, .q = q, .k = k, .value = v,
         .p = s->positions - (ptrdiff_t)(n - 1) * d, .u = l->bias_u, .v = l->bias_v, .qs = zs, .ks = zs, .vs = zs,

@@ -25,6 +25,9 @@ typedef int8_t rs_int8_weight;
 
 struct rs_kernels;
 
+/* Computes row i; each part of the pool asks for rows in sequence. */
+typedef void rs_row_maker(void *arg, int part, int i, float *row);
+
 struct rs_backend {
     const char *name;
     bool (*usable)(void);
@@ -36,9 +39,11 @@ struct rs_backend {
                   bool add, float *y, ptrdiff_t stride);
     bool (*vectors)(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
                     struct rs_arena *a);
-    /* Layer norm straight into rows, without an f32 copy in memory; NULL: the plain way. */
-    bool (*norm_rows)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, const float *gamma, const float *beta,
-                      float eps);
+    /* Several linears on the same rows as one job: y[i] = W[i]·x + bias[i]; NULL: one by one. */
+    void (*apply_all)(const struct rs_linear *const *l, int count, const struct rs_rows *r, struct rs_pool *pool, float *const *y,
+                      ptrdiff_t stride);
+    /* Rows that something computes one at a time, without an f32 copy of all in memory; NULL: the plain way. */
+    bool (*make_rows)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, rs_row_maker *make, void *arg);
     bool tiles;                                     /* attention may use AMX too */
     const char *order;                              /* its packed order and version (pack.h); NULL: none */
     int bits;                                       /* int8: 4 where large matrices are kept in 4 bits */
@@ -91,7 +96,8 @@ rs_int8_columns rs_int4_columns;
 int rs_int8_init(struct rs_linear *, const struct rs_backend *, struct rs_pack *, const struct rs_tensor *,
                  const struct rs_tensor *, struct rs_err *);
 bool rs_int8_prepare(struct rs_rows *, struct rs_pool *, struct rs_arena *);
-bool rs_int8_norm_rows(struct rs_rows *, struct rs_pool *, struct rs_arena *, const float *, const float *, float);
+bool rs_int8_make_rows(struct rs_rows *, struct rs_pool *, struct rs_arena *, rs_row_maker *, void *);
+void rs_int8_apply_all(const struct rs_linear *const *, int, const struct rs_rows *, struct rs_pool *, float *const *, ptrdiff_t);
 void rs_int8_apply(const struct rs_linear *, const struct rs_rows *, struct rs_pool *, enum rs_act, float, bool, float *,
                    ptrdiff_t);
 bool rs_int8_vectors(const struct rs_linear *const *, const float *const *, float *const *, int, struct rs_pool *, struct rs_arena *);

@@ -148,28 +148,27 @@ bool rs_int8_prepare(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a
     return true;
 }
 
-struct norm_job { const struct rs_rows *r; const float *gamma, *beta; float eps; float *rows; };
+struct made { const struct rs_rows *r; rs_row_maker *make; void *arg; float *rows; };
 
-static void norm_part(void *arg, int part, int parts)
+static void made_part(void *arg, int part, int parts)
 {
-    const struct norm_job *j = arg;
-    float *row = j->rows + (size_t)part * round_up((size_t)j->r->k, 16);
+    const struct made *m = arg;
+    float *row = m->rows + (size_t)part * round_up((size_t)m->r->k, 16);
     int from, to;
-    rs_pool_share(j->r->m, 1, part, parts, &from, &to);
+    rs_pool_share(m->r->m, 1, part, parts, &from, &to);
     for (int i = from; i < to; i++) {
-        rs_kernels()->layer_norm(j->r->x + i * j->r->stride, j->gamma, j->beta, j->r->k, j->eps, row);
-        quantize_row(j->r, row, i);
+        m->make(m->arg, part, i, row);
+        quantize_row(m->r, row, i);
     }
 }
 
-bool rs_int8_norm_rows(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, const float *gamma, const float *beta,
-                       float eps)
+bool rs_int8_make_rows(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, rs_row_maker *make, void *arg)
 {
-    struct norm_job j = {r, gamma, beta, eps, NULL};
-    j.rows = rs_arena_alloc(a, (size_t)rs_pool_threads(pool) * round_up((size_t)r->k, 16), sizeof *j.rows);
-    if (!j.rows || !allocate(r, a))
+    struct made m = {r, make, arg, NULL};
+    m.rows = rs_arena_alloc(a, (size_t)rs_pool_threads(pool) * round_up((size_t)r->k, 16), sizeof *m.rows);
+    if (!m.rows || !allocate(r, a))
         return false;
-    rs_pool_run(r->m > 8 ? pool : NULL, norm_part, &j);
+    rs_pool_run(r->m > 8 ? pool : NULL, made_part, &m);
     return true;
 }
 
@@ -191,39 +190,9 @@ static bool take_step(struct share *s, int share, int shares, int steps, bool ba
     return n < to - from;
 }
 
+/* One or several GEMMs as one job of the pool: their columns in steps are one sequence, of which every part has
+ * a share of its own, so that a core meets the same weights each time. */
 struct spread {
-    struct rs_int8_job job;
-    rs_int8_columns *columns;
-    int step;
-    struct share share[MOST_SHARES];
-};
-
-static void apply_part(void *arg, int part, int parts)
-{
-    struct spread *s = arg;
-    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES, n = s->job.n;
-    for (int i = 0, at; i < shares; i++)
-        while (take_step(s->share, (part + i) % shares, shares, (n + s->step - 1) / s->step, false, &at))
-            s->columns(&s->job, at * s->step, (at + 1) * s->step < n ? (at + 1) * s->step : n);
-}
-
-void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
-                   bool add, float *y, ptrdiff_t stride)
-{
-    struct spread s = {
-        .job = {.q = r->q, .x_scale = r->scale, .x_sum = r->sum, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
-                .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = act,
-                .alpha = alpha, .add = add, .y = y, .stride = stride, .inner = (rs_int8_columns *)l->backend->product},
-        .columns = columns_of(l),
-    };
-    const int step = l->n / (16 * rs_pool_threads(pool)) / 32 * 32;
-    s.step = step < 32 ? 32 : step;
-    rs_pool_run(pool, apply_part, &s);
-}
-
-/* Several products of one row each. Their columns in blocks are one sequence, of which every part has a share
- * of its own, so that a core meets the same weights each time; who is done with it helps the next. */
-struct vectors {
     struct rs_int8_job job[RS_VECTORS];
     rs_int8_columns *columns[RS_VECTORS];
     int first[RS_VECTORS + 1], count, step;
@@ -231,22 +200,63 @@ struct vectors {
     struct share share[MOST_SHARES];
 };
 
-static void vectors_block(const struct vectors *v, int block)
+/* steps: about how many each thread should have; `width` columns at least. */
+static void spread_begin(struct spread *s, const struct rs_linear *const *l, int count, struct rs_pool *pool, int steps, int width)
 {
-    int i = 0;
-    while (block >= v->first[i + 1])
-        i++;
-    const int from = (block - v->first[i]) * v->step, left = v->job[i].n - from;
-    v->columns[i](&v->job[i], from, from + (left < v->step ? left : v->step));
+    int columns = 0;
+    for (int i = 0; i < count; i++)
+        columns += l[i]->n;
+    const int step = columns / (steps * rs_pool_threads(pool)) / 32 * 32;
+    *s = (struct spread){.step = step < width ? width : step};
 }
 
-static void vectors_part(void *arg, int part, int parts)
+static void spread_add(struct spread *s, const struct rs_linear *l, const struct rs_rows *r, enum rs_act act, float alpha, bool add,
+                       float *y, ptrdiff_t stride)
 {
-    struct vectors *v = arg;
-    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES, blocks = v->first[v->count];
+    const int i = s->count++;
+    s->job[i] = (struct rs_int8_job){
+        .q = r->q, .x_scale = r->scale, .x_sum = r->sum, .m = r->m, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
+        .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = act, .alpha = alpha, .add = add, .y = y,
+        .stride = stride, .inner = (rs_int8_columns *)l->backend->product};
+    s->columns[i] = columns_of(l);
+    s->first[i + 1] = s->first[i] + (l->n + s->step - 1) / s->step;
+}
+
+static void spread_step(const struct spread *s, int step)
+{
+    int i = 0;
+    while (step >= s->first[i + 1])
+        i++;
+    const int from = (step - s->first[i]) * s->step, left = s->job[i].n - from;
+    s->columns[i](&s->job[i], from, from + (left < s->step ? left : s->step));
+}
+
+static void spread_part(void *arg, int part, int parts)
+{
+    struct spread *s = arg;
+    const int shares = parts < MOST_SHARES ? parts : MOST_SHARES, steps = s->first[s->count];
     for (int i = 0, at; i < shares; i++)
-        while (take_step(v->share, (part + i) % shares, shares, blocks, v->backwards, &at))
-            vectors_block(v, at);
+        while (take_step(s->share, (part + i) % shares, shares, steps, s->backwards, &at))
+            spread_step(s, at);
+}
+
+void rs_int8_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act, float alpha,
+                   bool add, float *y, ptrdiff_t stride)
+{
+    struct spread s;
+    spread_begin(&s, &l, 1, pool, 16, 32);
+    spread_add(&s, l, r, act, alpha, add, y, stride);
+    rs_pool_run(pool, spread_part, &s);
+}
+
+void rs_int8_apply_all(const struct rs_linear *const *l, int count, const struct rs_rows *r, struct rs_pool *pool, float *const *y,
+                       ptrdiff_t stride)
+{
+    struct spread s;
+    spread_begin(&s, l, count, pool, 16, 32);
+    for (int i = 0; i < count; i++)
+        spread_add(&s, l[i], r, RS_ACT_NONE, 1, false, y[i], stride);
+    rs_pool_run(pool, spread_part, &s);
 }
 
 /* What exceeds the caches is read forwards and backwards in turns: a core begins with what it read last. */
@@ -256,40 +266,25 @@ static bool turn_back(size_t work)
     return work > (size_t)1 << 22 && (back = !back);
 }
 
-static bool vectors_prepare(struct vectors *v, int i, const struct rs_linear *l, const float *x, float *y, struct rs_arena *a)
-{
-    struct rs_rows r = {.backend = l->backend, .m = 1, .k = l->k, .x = x, .stride = l->k};
-    if (!allocate(&r, a))
-        return false;
-    quantize_part(&r, 0, 1);
-    v->job[i] = (struct rs_int8_job){
-        .q = r.q, .x_scale = r.scale, .x_sum = r.sum, .m = 1, .n = l->n, .kpad = (int)round_up((size_t)l->k, 64),
-        .panel = l->panel, .w_scale = l->scale, .bias = l->bias, .act = RS_ACT_NONE,
-        .alpha = 1, .y = y, .stride = l->n, .inner = (rs_int8_columns *)l->backend->product};
-    v->columns[i] = columns_of(l);
-    v->first[i + 1] = v->first[i] + (l->n + v->step - 1) / v->step;
-    return true;
-}
-
 bool rs_int8_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count, struct rs_pool *pool,
                      struct rs_arena *a)
 {
-    struct vectors v = {.count = count};
+    struct spread s;
     size_t work = 0;
-    int columns = 0;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         work += (size_t)l[i]->n * (size_t)l[i]->k;
-        columns += l[i]->n;
-    }
     if (work < 1 << 18)                       /* 256 kB pass faster than another thread wakes */
         pool = NULL;
-    v.backwards = turn_back(work);
-    v.step = columns / (64 * rs_pool_threads(pool)) / 32 * 32;
-    v.step = v.step < 64 ? 64 : v.step;
-    for (int i = 0; i < count; i++)
-        if (!vectors_prepare(&v, i, l[i], x[i], y[i], a))
+    spread_begin(&s, l, count, pool, 16, 64);
+    s.backwards = turn_back(work);
+    for (int i = 0; i < count; i++) {
+        struct rs_rows r = {.backend = l[i]->backend, .m = 1, .k = l[i]->k, .x = x[i], .stride = l[i]->k};
+        if (!allocate(&r, a))
             return false;
-    rs_pool_run(pool, vectors_part, &v);
+        quantize_part(&r, 0, 1);
+        spread_add(&s, l[i], &r, RS_ACT_NONE, 1, false, y[i], l[i]->n);
+    }
+    rs_pool_run(pool, spread_part, &s);
     return true;
 }
 
@@ -323,7 +318,7 @@ static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 #define BACKEND(id, words, width, can, table, limit, amx, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
-        .norm_rows = rs_int8_norm_rows, .apply = rs_int8_apply, .vectors = rs_int8_vectors, .bits = width, .levels = limit, \
+        .make_rows = rs_int8_make_rows, .apply = rs_int8_apply, .apply_all = rs_int8_apply_all, .vectors = rs_int8_vectors, .bits = width, .levels = limit, \
         .tiles = amx, .order = ORDER(width), .product = (void (*)(void))f, \
     }
 /* The same instructions under int8 and under 4-bit storage. */

@@ -124,6 +124,16 @@ void rs_linear_apply(const struct rs_linear *l, const struct rs_rows *r, struct 
         l->backend->apply(l, r, pool, act, alpha, add, y, stride);
 }
 
+void rs_linear_apply_all(const struct rs_linear *const *l, int count, const struct rs_rows *r, struct rs_pool *pool,
+                         float *const *y, ptrdiff_t stride)
+{
+    if (r->m > 0 && l[0]->backend->apply_all)
+        l[0]->backend->apply_all(l, count, r, pool, y, stride);
+    else
+        for (int i = 0; i < count; i++)
+            rs_linear_apply(l[i], r, pool, RS_ACT_NONE, 1, false, y[i], stride);
+}
+
 bool rs_linear_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y)
 {
     return l->backend->vectors(&l, &x, &y, 1, pool, a);

@@ -66,11 +66,15 @@ bool rs_rows_prepare(struct rs_rows *r, const struct rs_backend *b, struct rs_po
 void rs_linear_apply(const struct rs_linear *l, const struct rs_rows *r, struct rs_pool *pool, enum rs_act act,
                      float alpha, bool add, float *y, ptrdiff_t stride);
 
+/* Up to RS_VECTORS linears on the same rows, as one job of the pool: y[i] = W[i]·x + bias[i], rows `stride` apart. */
+#define RS_VECTORS 8
+void rs_linear_apply_all(const struct rs_linear *const *l, int count, const struct rs_rows *r, struct rs_pool *pool,
+                         float *const *y, ptrdiff_t stride);
+
 /* One row without preparation, for the decoder: y[n] = W·x + bias. Serial unless n is large. */
 bool rs_linear_vector(const struct rs_linear *l, struct rs_pool *pool, struct rs_arena *a, const float *x, float *y);
 
 /* Up to RS_VECTORS of them that do not depend on each other, as one job of the pool: y[i] = W[i]·x[i] + bias[i]. */
-#define RS_VECTORS 8
 bool rs_linear_vectors(const struct rs_linear *const *l, const float *const *x, float *const *y, int count,
                        struct rs_pool *pool, struct rs_arena *a);
 

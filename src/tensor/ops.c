@@ -32,12 +32,19 @@ void rs_layer_norm(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, in
     rs_pool_run(pool, layer_norm_part, &j);
 }
 
+static void normed(void *arg, int part, int i, float *row)
+{
+    const struct rows_job *j = arg;
+    (void)part;
+    rs_kernels()->layer_norm(j->x + i * j->xs, j->gamma, j->beta, j->n, j->eps, row);
+}
+
 bool rs_layer_norm_rows(struct rs_rows *r, const struct rs_backend *b, struct rs_pool *pool, struct rs_arena *a,
                         const float *x, ptrdiff_t xs, int m, int n, const float *gamma, const float *beta, float eps)
 {
     *r = (struct rs_rows){.backend = b, .m = m, .k = n, .x = x, .stride = xs};
-    if (b->norm_rows)
-        return b->norm_rows(r, pool, a, gamma, beta, eps);
+    if (b->make_rows)
+        return b->make_rows(r, pool, a, normed, &(struct rows_job){.x = x, .xs = xs, .gamma = gamma, .beta = beta, .n = n, .eps = eps});
     float *y = rs_arena_alloc(a, (size_t)m * (size_t)n, sizeof *y);
     if (!y)
         return false;

@@ -300,7 +300,7 @@ static void stored_types(void)
 static void norm_rows(void)
 {
     enum { M = 21, N = 24, K = 100 };
-    float *x = numbers(M * K), *w = numbers(N * K), *gamma = numbers(K), *beta = numbers(K), y1[M * N], y2[M * N], *z = numbers(M * K);
+    float *x = numbers(M * K), *w = numbers(N * K), *gamma = numbers(K), *beta = numbers(K), y1[M * N], y2[M * N], y3[M * N], *z = numbers(M * K);
     const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = N * K * 4};
     for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
         const struct rs_backend *chosen;
@@ -319,6 +319,9 @@ static void norm_rows(void)
         CHECK(rs_layer_norm_rows(&r, *b, pool, &a, x, K, M, K, gamma, beta, 1e-5f));
         rs_linear_apply(&l, &r, pool, RS_ACT_NONE, 1, false, y2, N);
         CHECK(memcmp(y1, y2, sizeof y1) == 0);
+        memset(y2, 0, sizeof y2);
+        rs_linear_apply_all((const struct rs_linear *const[]){&l, &l}, 2, &r, pool, (float *const[]){y3, y2}, N);
+        CHECK(memcmp(y1, y2, sizeof y1) == 0 && memcmp(y1, y3, sizeof y1) == 0);
         rs_linear_free(&l);
         rs_arena_free(&a);
         rs_pool_free(pool);
