@@ -4,11 +4,16 @@
 
 #include "base/mem.h"
 #include "model/model.h"
+#include "model/names.h"
+
+struct rs_mapping { const uint8_t *data; size_t size; };
 
 struct rs_model_impl {
     const uint8_t *data;      /* the whole file */
     size_t size;
     bool mapped;              /* data is ours to unmap */
+    struct rs_mapping *more;  /* a folder's files */
+    size_t n_more, more_cap;
     struct rs_arena strings;
     size_t tensor_cap;
     struct rs_piece *pieces;  /* where they are not in the arena: freed with the model */
@@ -17,6 +22,8 @@ struct rs_model_impl {
 /* Appends a tensor; its data must lie in the file. The name is copied. */
 int rs_model_add(struct rs_model *m, const struct rs_tensor *t, const char *name, size_t name_len, struct rs_err *e);
 
+int rs_model_add_constant(struct rs_model *m, const char *name, int64_t n, float value, struct rs_err *e);
+
 /* A NUL-terminated copy that lives as long as the model; NULL when memory ends. */
 char *rs_model_string(struct rs_model *m, const char *s, size_t len);
 
@@ -24,6 +31,16 @@ char *rs_model_string(struct rs_model *m, const char *s, size_t len);
 int rs_gguf_read(struct rs_model *m, struct rs_err *e);
 int rs_safetensors_read(struct rs_model *m, struct rs_err *e);
 int rs_nemo_read(struct rs_model *m, struct rs_err *e);
+int rs_ggml_bin_read(struct rs_model *m, struct rs_err *e);
+
+/* A folder of Hugging Face's transformers; m->impl is empty. */
+int rs_huggingface_read(struct rs_model *m, const char *path, struct rs_err *e);
+
+/* Maps a further file of the model, unmapped with it. */
+int rs_model_map(struct rs_model *m, const char *path, const uint8_t **data, size_t *size, struct rs_err *e);
+
+/* Adds the tensors of one safetensors file under their canonical names; whole numbers are left out. */
+int rs_safetensors_tensors(struct rs_model *m, const char *path, const uint8_t *data, size_t size, enum rs_naming naming, struct rs_err *e);
 
 /* Parakeet's values where a file does not say otherwise. */
 struct rs_model_config rs_model_defaults(void);

@@ -1,5 +1,7 @@
-/* GGUF files (ggml's container, versions 2 and 3) of NVIDIA's NeMo-Speech.cpp and of parakeet.cpp. Both keep
- * NeMo's tensor names; what they rename is renamed back here. Layout: ggml-org/ggml include/gguf.h.
+/* GGUF files (ggml's container, versions 2 and 3) of the five converters that write Parakeet: NVIDIA's
+ * NeMo-Speech.cpp, parakeet.cpp, CrispASR, transcribe.cpp and qvac-fabric-speech.cpp. They differ in their keys and
+ * in tensor names (names.c); everywhere here a list of keys means: the first that is there.
+ * Layout: ggml-org/ggml include/gguf.h.
  */
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +10,7 @@
 
 #include "model/container.h"
 #include "model/cursor.h"
+#include "model/names.h"
 
 enum { T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STRING, T_ARRAY, T_U64, T_I64, T_F64, T_COUNT };
 
@@ -15,7 +18,15 @@ static const uint8_t value_bytes[T_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8,
 
 struct text { const char *s; size_t len; };
 struct value { struct text key; uint32_t type, element; uint64_t count; const uint8_t *at; };
-struct file { struct rs_model *m; struct rs_cursor c; struct value *values; size_t n_values, cap; uint64_t alignment; struct rs_err *e; };
+struct file {
+    struct rs_model *m;
+    struct rs_cursor c;
+    struct value *values;
+    size_t n_values, cap;
+    uint64_t alignment;
+    enum rs_naming naming;
+    struct rs_err *e;
+};
 
 static struct text read_text(struct rs_cursor *c)
 {
@@ -69,11 +80,16 @@ static int read_values(struct file *f, uint64_t count)
     return 0;
 }
 
-static const struct value *find(const struct file *f, const char *key)
+/* The value under the first key of the list (separated by spaces) that is there. */
+static const struct value *find(const struct file *f, const char *keys)
 {
-    for (size_t i = 0; i < f->n_values; i++)
-        if (f->values[i].key.len == strlen(key) && memcmp(f->values[i].key.s, key, f->values[i].key.len) == 0)
-            return &f->values[i];
+    while (*keys) {
+        const size_t len = strcspn(keys, " ");
+        for (size_t i = 0; i < f->n_values; i++)
+            if (f->values[i].key.len == len && memcmp(f->values[i].key.s, keys, len) == 0)
+                return &f->values[i];
+        keys += len + (keys[len] == ' ');
+    }
     return NULL;
 }
 
@@ -94,23 +110,19 @@ static double number_at(const uint8_t *at, uint32_t type)
     }
 }
 
-/* The number under either key, or `otherwise`; whole numbers beyond ±2^30 and NaN count as absent. */
-static double number(const struct file *f, const char *key1, const char *key2, double otherwise)
+/* The number there, or `otherwise`; numbers beyond ±2^30 and NaN count as absent. */
+static double number(const struct file *f, const char *keys, double otherwise)
 {
-    const struct value *v = find(f, key1);
-    if (!v && key2)
-        v = find(f, key2);
+    const struct value *v = find(f, keys);
     if (!v || v->type >= T_COUNT || !value_bytes[v->type])
         return otherwise;
     const double d = number_at(v->at, v->type);
     return fabs(d) < 0x1p30 ? d : otherwise;
 }
 
-static struct text string(const struct file *f, const char *key1, const char *key2)
+static struct text string(const struct file *f, const char *keys)
 {
-    const struct value *v = find(f, key1);
-    if (!v && key2)
-        v = find(f, key2);
+    const struct value *v = find(f, keys);
     if (!v || v->type != T_STRING)
         return (struct text){"", 0};
     struct rs_cursor c = {v->at, f->c.end, false};
@@ -133,9 +145,7 @@ static void copy(char *to, size_t size, struct text t)
 
 static void read_durations(struct file *f)
 {
-    const struct value *v = find(f, "asr.tdt.durations");
-    if (!v)
-        v = find(f, "parakeet.tdt.durations");
+    const struct value *v = find(f, "asr.tdt.durations parakeet.tdt.durations stt.parakeet.tdt.durations parakeet.tdt_durations");
     if (!v || v->type != T_ARRAY || v->count > 16 || v->element == T_STRING)
         return;
     struct rs_model_config *c = &f->m->config;
@@ -146,51 +156,90 @@ static void read_durations(struct file *f)
     c->n_durations = (int)v->count;
 }
 
+/* Whose file it is, by what only they write. */
+static int read_dialect(struct file *f)
+{
+    static const struct { const char *key; enum rs_naming naming; const char *who; } dialects[] = {
+        {"parakeet.arch", RS_NAMES_NEMO, "parakeet.cpp"},
+        {"stt.parakeet.head_kind", RS_NAMES_TRANSCRIBE, "transcribe.cpp"},
+        {"parakeet.model.type", RS_NAMES_QVAC, "qvac-fabric"},
+        {"parakeet.d_model", RS_NAMES_CRISPASR, "CrispASR"},
+    };
+    struct rs_model *m = f->m;
+    const struct text arch = string(f, "general.architecture");
+    const char *who = NULL;
+    if (is(arch, "silero-vad")) {
+        m->config.arch = RS_ARCH_SILERO_VAD;
+        who = "silero";
+    } else if (is(arch, "asr")) {
+        f->naming = RS_NAMES_NEMO_SPEECH;
+        who = "nemo-speech";
+    }
+    for (size_t i = 0; i < sizeof dialects / sizeof *dialects && !who; i++)
+        if (find(f, dialects[i].key)) {
+            f->naming = dialects[i].naming;
+            who = dialects[i].who;
+        }
+    if (!who)
+        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s holds a model of architecture \"%.*s\"%s; this program runs Parakeet (FastConformer) models",
+                       m->path, (int)(arch.len < 60 ? arch.len : 60), arch.s, is(arch, "whisper") ? " (a Whisper model)" : "");
+    snprintf(m->container, sizeof m->container, "gguf (%.16s)", who);
+    return 0;
+}
+
 static int read_config(struct file *f)
 {
     struct rs_model *m = f->m;
     struct rs_model_config *c = &m->config;
-    const struct text arch = string(f, "general.architecture", NULL), style = string(f, "asr.encoder.att_context_style", "parakeet.encoder.att_context_style");
-    copy(m->licence, sizeof m->licence, string(f, "general.license", NULL));
-    copy(m->language, sizeof m->language, string(f, "general.language", "rec-stt.language"));
-    if (is(arch, "silero-vad"))
-        c->arch = RS_ARCH_SILERO_VAD;
-    else if (!is(arch, "asr") && !is(arch, "parakeet"))
-        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s holds a model of architecture \"%.*s\"; this program runs Parakeet (FastConformer) models",
-                       m->path, (int)(arch.len < 60 ? arch.len : 60), arch.s);
-    if (is(arch, "parakeet") && !find(f, "parakeet.arch"))
-        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s is a Parakeet GGUF of another converter; use one of NVIDIA's NeMo-Speech.cpp or of parakeet.cpp", m->path);
+    const int rc = read_dialect(f);
+    if (rc)
+        return rc;
+    const struct text style = string(f, "asr.encoder.att_context_style parakeet.encoder.att_context_style stt.parakeet.encoder.att_context_style");
+    copy(m->licence, sizeof m->licence, string(f, "general.license"));
+    copy(m->language, sizeof m->language, string(f, "general.language rec-stt.language"));
     if (style.len && !is(style, "regular"))
         return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s is a streaming model (attention \"%.*s\"); use an offline Parakeet model", m->path,
                        (int)(style.len < 60 ? style.len : 60), style.s);
-    if (find(f, "asr.encoder.q8_layout") && !is(string(f, "asr.encoder.q8_layout", NULL), "block_q8_0"))
+    if (find(f, "asr.encoder.q8_layout") && !is(string(f, "asr.encoder.q8_layout"), "block_q8_0"))
         return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s keeps its int8 weights in an order made for another device; use the plain q8_0 file", m->path);
-    snprintf(m->container, sizeof m->container, "gguf (%s)", is(arch, "asr") ? "nemo-speech" : is(arch, "parakeet") ? "parakeet.cpp" : "silero");
-    c->xscaling = number(f, "asr.encoder.xscaling", "parakeet.encoder.xscaling", 0) != 0;
-    c->heads = (int)number(f, "asr.encoder.n_heads", "parakeet.encoder.n_heads", 0);
-    c->att_left = (int)number(f, "asr.encoder.offline_left_ctx", "parakeet.encoder.att_context_left", -1);
-    c->att_right = (int)number(f, "asr.encoder.offline_right_ctx", "parakeet.encoder.att_context_right", -1);
-    c->max_symbols = (int)number(f, "asr.rnnt.max_symbols_per_step", "parakeet.decoding.max_symbols", 10);
-    c->sample_rate = (int)number(f, "asr.preprocessor.sample_rate", "parakeet.preprocessor.sample_rate", 16000);
-    c->n_fft = (int)number(f, "asr.preprocessor.n_fft", "parakeet.preprocessor.n_fft", 512);
-    c->win_length = (int)number(f, "parakeet.preprocessor.win_length", NULL, lround(number(f, "asr.preprocessor.window_size", NULL, 0.025) * c->sample_rate));
-    c->hop_length = (int)number(f, "parakeet.preprocessor.hop_length", NULL, lround(number(f, "asr.preprocessor.window_stride", NULL, 0.01) * c->sample_rate));
-    c->preemphasis = (float)number(f, "asr.preprocessor.preemph", "parakeet.preprocessor.preemph", 0.97);
-    c->log_guard = (float)number(f, "parakeet.preprocessor.log_zero_guard", NULL, 0x1p-24);
-    const struct text normalize = string(f, "asr.preprocessor.normalize", "parakeet.preprocessor.normalize");
+    c->xscaling = number(f, "asr.encoder.xscaling parakeet.encoder.xscaling stt.parakeet.encoder.xscaling parakeet.xscaling", 0) != 0;
+    c->heads = (int)number(f, "asr.encoder.n_heads parakeet.encoder.n_heads stt.parakeet.encoder.n_heads parakeet.n_heads", 0);
+    c->att_left = (int)number(f, "asr.encoder.offline_left_ctx parakeet.encoder.att_context_left stt.parakeet.encoder.att_context_left "
+                                 "parakeet.encoder.att_context_size_left parakeet.att_context_left", -1);
+    c->att_right = (int)number(f, "asr.encoder.offline_right_ctx parakeet.encoder.att_context_right stt.parakeet.encoder.att_context_right "
+                                  "parakeet.encoder.att_context_size_right parakeet.att_context_right", -1);
+    c->max_symbols = (int)number(f, "asr.rnnt.max_symbols_per_step parakeet.decoding.max_symbols stt.parakeet.tdt.max_symbols", 10);
+    c->sample_rate = (int)number(f, "asr.preprocessor.sample_rate parakeet.preprocessor.sample_rate stt.frontend.sample_rate "
+                                    "parakeet.preproc.sample_rate parakeet.sample_rate", 16000);
+    c->n_fft = (int)number(f, "asr.preprocessor.n_fft parakeet.preprocessor.n_fft stt.frontend.n_fft parakeet.preproc.n_fft parakeet.n_fft", 512);
+    c->win_length = (int)number(f, "parakeet.preprocessor.win_length stt.frontend.win_length parakeet.preproc.win_length parakeet.win_length",
+                                lround(number(f, "asr.preprocessor.window_size", 0.025) * c->sample_rate));
+    c->hop_length = (int)number(f, "parakeet.preprocessor.hop_length stt.frontend.hop_length parakeet.preproc.hop_length parakeet.hop_length",
+                                lround(number(f, "asr.preprocessor.window_stride", 0.01) * c->sample_rate));
+    c->preemphasis = (float)number(f, "asr.preprocessor.preemph parakeet.preprocessor.preemph stt.frontend.pre_emphasis parakeet.preproc.preemph", 0.97);
+    c->log_guard = (float)number(f, "parakeet.preprocessor.log_zero_guard parakeet.preproc.log_zero_guard_value", 0x1p-24);
+    const struct text normalize = string(f, "asr.preprocessor.normalize parakeet.preprocessor.normalize stt.frontend.normalize parakeet.preproc.normalize");
     c->normalize = normalize.len == 0 || is(normalize, "per_feature");
-    const struct text activation = string(f, "parakeet.joint.activation", NULL);
+    const struct text activation = string(f, "parakeet.joint.activation stt.parakeet.joint.activation");
     copy(c->activation, sizeof c->activation, activation.len ? activation : (struct text){"relu", 4});
     read_durations(f);
     return 0;
 }
 
+/* SentencePiece's kind of token i, where the file tells. */
+static uint8_t kind_of(const struct value *kinds, uint64_t i)
+{
+    if (!kinds || kinds->type != T_ARRAY || kinds->element == T_STRING || i >= kinds->count)
+        return 1;
+    const double d = number_at(kinds->at + i * value_bytes[kinds->element], kinds->element);
+    return d >= 1 && d <= 6 ? (uint8_t)d : 1;
+}
+
 static int read_pieces(struct file *f)
 {
-    const struct value *v = find(f, "asr.tokenizer.vocab");
+    const struct value *v = find(f, "asr.tokenizer.vocab parakeet.tokenizer.pieces tokenizer.ggml.tokens");
+    const struct value *kinds = find(f, "tokenizer.ggml.token_type");
     struct rs_model *m = f->m;
-    if (!v)
-        v = find(f, "parakeet.tokenizer.pieces");
     if (!v)
         return m->config.arch == RS_ARCH_FASTCONFORMER ? damaged(f, "it has no list of tokens") : 0;
     if (v->type != T_ARRAY || v->element != T_STRING || v->count > 1 << 20)
@@ -206,9 +255,12 @@ static int read_pieces(struct file *f)
         const char *s = rs_model_string(m, t.s, t.len);
         if (!s)
             return rs_fail(f->e, RS_E_NOMEM, "no memory for the tokens of %s", m->path);
-        m->pieces[i] = (struct rs_piece){s, (uint16_t)t.len, 1};
+        m->pieces[i] = (struct rs_piece){s, (uint16_t)t.len, kind_of(kinds, i)};
     }
     m->n_pieces = (int)v->count;
+    const double blank = number(f, "tokenizer.ggml.blank_token_id", -1);      /* listed as a token by some */
+    if (blank >= 0 && blank == m->n_pieces - 1)
+        m->n_pieces--;
     return 0;
 }
 
@@ -225,24 +277,6 @@ static bool type_of(uint32_t ggml, enum rs_type *type)
             return true;
         }
     return false;
-}
-
-/* NeMo-Speech.cpp's own names, back to NeMo's. */
-static struct text canonical(struct text name, char *buf, size_t size)
-{
-    static const char lstm[] = "decoder.prediction.dec_rnn.lstm.";
-    char way[3], kind[8];
-    int layer;
-    if (is(name, "preprocessor.fb"))
-        return (struct text){"preprocessor.featurizer.fb", 26};
-    if (name.len <= sizeof lstm || name.len >= size || memcmp(name.s, lstm, sizeof lstm - 1) != 0)
-        return name;
-    memcpy(buf, name.s, name.len);
-    buf[name.len] = '\0';
-    if (sscanf(buf + sizeof lstm - 1, "%2[ih]_l%d.%7[a-z]", way, &layer, kind) != 3 || layer < 0 || layer > 99)
-        return name;
-    const int n = snprintf(buf, size, "%s%s_%s_l%d", lstm, kind, way, layer);
-    return (struct text){buf, (size_t)n};
 }
 
 static int read_tensor(struct file *f, struct rs_tensor *t, struct text *name, uint64_t *offset)
@@ -289,17 +323,37 @@ static int read_tensors(struct file *f, uint64_t count)
     const uint64_t head = (uint64_t)(f->c.at - impl->data), start = (head + f->alignment - 1) / f->alignment * f->alignment;
     for (uint64_t i = 0; i < count && !rc; i++) {
         struct placed *p = &list[i];
-        char buf[160];
+        char name[160];
         if (p->offset % f->alignment || start > impl->size || p->offset > impl->size - start || p->t.bytes > impl->size - start - p->offset) {
             rc = rs_fail(f->e, RS_E_MODEL_BAD, "%s ends before its tensor %.*s does: it was not fetched whole", f->m->path,
                          (int)p->name.len, p->name.s);
             break;
         }
         p->t.data = impl->data + start + p->offset;
-        const struct text name = canonical(p->name, buf, sizeof buf);
-        rc = rs_model_add(f->m, &p->t, name.s, name.len, f->e);
+        const size_t len = rs_canonical_name(f->naming, p->name.s, p->name.len, name, sizeof name);
+        rc = len ? rs_model_add(f->m, &p->t, name, len, f->e) : damaged(f, "a tensor's description makes no sense");
     }
     free(list);
+    return rc;
+}
+
+/* A batch norm that was folded to x·scale + shift: mean 0, variance 1 (less what the formula adds to it). */
+static int unfold_norms(struct file *f)
+{
+    static const char end[] = ".conv.batch_norm.weight";
+    const size_t count = f->m->n_tensors;
+    int rc = 0;
+    for (size_t i = 0; i < count && !rc; i++) {
+        const struct rs_tensor t = f->m->tensors[i];
+        const size_t len = strlen(t.name);
+        char name[180];
+        if (len < sizeof end || strcmp(t.name + len - sizeof end + 1, end) != 0 || t.ndim != 1)
+            continue;
+        snprintf(name, sizeof name, "%.*s.running_mean", (int)len - 7, t.name);
+        rc = rs_model_add_constant(f->m, name, t.shape[0], 0, f->e);
+        snprintf(name, sizeof name, "%.*s.running_var", (int)len - 7, t.name);
+        rc = rc ? rc : rs_model_add_constant(f->m, name, t.shape[0], 1 - 1e-5f, f->e);
+    }
     return rc;
 }
 
@@ -316,8 +370,8 @@ int rs_gguf_read(struct rs_model *m, struct rs_err *e)
         return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is GGUF version %u; versions 2 and 3 are known", m->path, version);
     int rc = read_values(&f, values);
     if (!rc) {
-        f.alignment = (uint64_t)number(&f, "general.alignment", NULL, 32);
-        const struct text name = string(&f, "general.name", NULL);
+        f.alignment = (uint64_t)number(&f, "general.alignment", 32);
+        const struct text name = string(&f, "general.name");
         if (name.len)
             copy(m->name, sizeof m->name, name);
         if (f.alignment < 1 || f.alignment > 65536)
@@ -326,6 +380,7 @@ int rs_gguf_read(struct rs_model *m, struct rs_err *e)
     rc = rc ? rc : read_config(&f);
     rc = rc ? rc : read_pieces(&f);
     rc = rc ? rc : read_tensors(&f, tensors);
+    rc = rc || f.naming != RS_NAMES_QVAC ? rc : unfold_norms(&f);
     free(f.values);
     return rc;
 }

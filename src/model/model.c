@@ -96,10 +96,15 @@ void rs_model_close(struct rs_model *m)
         rs_guard_remove(impl->data);
         munmap((void *)impl->data, impl->size);
     }
-    if (impl)
+    for (size_t i = 0; impl && i < impl->n_more; i++) {
+        rs_guard_remove(impl->more[i].data);
+        munmap((void *)impl->more[i].data, impl->more[i].size);
+    }
+    if (impl) {
         rs_arena_free(&impl->strings);
-    if (impl)
         free(impl->pieces);
+        free(impl->more);
+    }
     free(impl);
     free(m->tensors);
     free(m);
@@ -124,13 +129,16 @@ static struct rs_model *fresh(const char *path, struct rs_err *e)
     return m;
 }
 
-/* FNV-1a over the file's first bytes, mixed with what stat says. */
+/* FNV-1a over the first bytes of every file, mixed with what stat says. */
 static uint64_t identify(const struct rs_model_impl *impl, const struct stat *st)
 {
     uint64_t h = 14695981039346656037u;
-    const size_t n = impl->size < 65536 ? impl->size : 65536;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ impl->data[i]) * 1099511628211u;
+    for (size_t k = 0; k <= impl->n_more; k++) {
+        const struct rs_mapping f = k ? impl->more[k - 1] : (struct rs_mapping){impl->data, impl->size};
+        for (size_t i = 0; i < f.size && i < 65536; i++)
+            h = (h ^ f.data[i]) * 1099511628211u;
+        h = (h ^ f.size) * 1099511628211u;
+    }
     const uint64_t facts[] = {impl->size, st ? (uint64_t)st->st_mtim.tv_sec : 0, st ? (uint64_t)st->st_mtim.tv_nsec : 0, st ? st->st_ino : 0};
     for (int i = 0; i < 4; i++)
         h = (h ^ facts[i]) * 1099511628211u;
@@ -147,7 +155,6 @@ struct rs_model_config rs_model_defaults(void)
 static int unknown(const struct rs_model *m, struct rs_err *e)
 {
     static const struct { const char *bytes; size_t len; const char *what; } signs[] = {
-        {"lmgg", 4, "a ggml file of whisper.cpp, which this program does not read; use a GGUF or .nemo of a Parakeet model"},
         {"version https://git-lfs", 23, "a Git LFS pointer, not the model: run 'git lfs pull' or download the file itself"},
         {"<!DOCTYPE", 9, "a web page, not a model: the download failed"},
         {"<!doctype", 9, "a web page, not a model: the download failed"},
@@ -161,7 +168,7 @@ static int unknown(const struct rs_model *m, struct rs_err *e)
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (impl->size >= signs[i].len && memcmp(impl->data, signs[i].bytes, signs[i].len) == 0)
             return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is %s", m->path, signs[i].what);
-    return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, .nemo, safetensors)", m->path);
+    return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, .nemo, a folder with safetensors, ggml .bin)", m->path);
 }
 
 /* The head is what the tensors are: configurations name heads that the file does not have, and leave out durations. */
@@ -169,7 +176,10 @@ static int settle_head(struct rs_model *m, struct rs_err *e)
 {
     struct rs_model_config *c = &m->config;
     const struct rs_tensor *joint = rs_model_find(m, "joint.joint_net.2.weight");
+    const struct rs_tensor *ctc = rs_model_find(m, joint ? "ctc_decoder.decoder_layers.0.weight" : "decoder.decoder_layers.0.weight");
     const int64_t extra = joint ? joint->shape[0] - m->n_pieces - 1 : 0;
+    if (ctc && ctc->shape[0] != m->n_pieces + 1)
+        return rs_fail(e, RS_E_MODEL_BAD, "%s has %d tokens, but its CTC head is of another size", m->path, m->n_pieces);
     if (extra < 0 || extra > 16)
         return rs_fail(e, RS_E_MODEL_BAD, "%s has %d tokens, but its decoder is of another size", m->path, m->n_pieces);
     if (extra && c->n_durations && extra != c->n_durations)
@@ -180,19 +190,63 @@ static int settle_head(struct rs_model *m, struct rs_err *e)
     return 0;
 }
 
+/* A vector of `n` equal values that the file leaves out. */
+int rs_model_add_constant(struct rs_model *m, const char *name, int64_t n, float value, struct rs_err *e)
+{
+    struct rs_tensor t = {.type = RS_F32, .ndim = 1, .shape = {n}, .bytes = (size_t)n * sizeof value};
+    float *v = rs_arena_alloc(&((struct rs_model_impl *)m->impl)->strings, (size_t)n, sizeof *v);
+    if (!v)
+        return rs_fail(e, RS_E_NOMEM, "no memory for the tensors of %s", m->path);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = value;
+    t.data = v;
+    return rs_model_add(m, &t, name, strlen(name), e);
+}
+
+static bool begins(const char *s, const char *with) { return strncmp(s, with, strlen(with)) == 0; }
+
+/* What containers fold: the LSTM's two biases into one, and which of its two names the CTC head has. */
+static int complete(struct rs_model *m, struct rs_err *e)
+{
+    static const char ih[] = "decoder.prediction.dec_rnn.lstm.bias_ih_l", ctc[] = "ctc_decoder.decoder_layers.";
+    bool joint = false, both = false;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        joint |= begins(m->tensors[i].name, "joint.");
+        both |= begins(m->tensors[i].name, "decoder.prediction.dec_rnn.lstm.bias_hh_l");
+    }
+    const size_t count = m->n_tensors;
+    for (size_t i = 0; i < count; i++) {
+        const struct rs_tensor *t = &m->tensors[i];
+        char hh[sizeof ih + 40];
+        if (!joint && begins(t->name, ctc))
+            m->tensors[i].name = t->name + 4;         /* without "ctc_" */
+        if (both || !begins(t->name, ih) || t->ndim != 1 || strlen(t->name) > sizeof ih + 8)
+            continue;
+        snprintf(hh, sizeof hh, "decoder.prediction.dec_rnn.lstm.bias_hh_l%s", t->name + sizeof ih - 1);
+        const int rc = rs_model_add_constant(m, hh, t->shape[0], 0, e);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
 static int read_container(struct rs_model *m, struct rs_err *e)
 {
     const struct rs_model_impl *impl = m->impl;
-    bool settle = false;
     int rc;
-    if (impl->size >= 4 && memcmp(impl->data, "GGUF", 4) == 0)
+    if (!impl->data)
+        rc = rs_huggingface_read(m, m->path, e);
+    else if (impl->size >= 4 && memcmp(impl->data, "GGUF", 4) == 0)
         rc = rs_gguf_read(m, e);
+    else if (impl->size >= 4 && memcmp(impl->data, "lmgg", 4) == 0)
+        rc = rs_ggml_bin_read(m, e);
     else if (rs_safetensors_is(impl->data, impl->size))
         rc = rs_safetensors_read(m, e);
     else if (rs_nemo_is(impl->data, impl->size))
-        rc = rs_nemo_read(m, e), settle = true;
+        rc = rs_nemo_read(m, e);
     else
         rc = unknown(m, e);
+    rc = rc ? rc : complete(m, e);
     if (rc)
         return rc;
     if (m->n_tensors)
@@ -200,7 +254,7 @@ static int read_container(struct rs_model *m, struct rs_err *e)
     for (size_t i = 1; i < m->n_tensors; i++)
         if (strcmp(m->tensors[i - 1].name, m->tensors[i].name) == 0)
             return rs_fail(e, RS_E_MODEL_BAD, "%s has two tensors called %s: it is damaged", m->path, m->tensors[i].name);
-    return settle ? settle_head(m, e) : 0;
+    return m->config.arch == RS_ARCH_FASTCONFORMER ? settle_head(m, e) : 0;
 }
 
 static int finish(struct rs_model **out, struct rs_model *m, const struct stat *st, struct rs_err *e)
@@ -227,29 +281,82 @@ int rs_model_open_memory(struct rs_model **out, const void *data, size_t size, c
     return finish(out, m, NULL, e);
 }
 
-static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
+static int map_file(const char *path, const uint8_t **data, struct stat *st, struct rs_err *e)
 {
-    struct stat st;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return rs_fail(e, errno == ENOENT ? RS_E_MODEL_MISSING : RS_E_IO, "the model %s cannot be opened: %s", path, strerror(errno));
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 4) {
+    if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_size < 4) {
         close(fd);
-        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file", path);
+        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file%s", path, st->st_size ? "" : ": it is empty");
     }
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, (size_t)st->st_size, PROT_READ, MAP_SHARED, fd, 0);
     const int why = errno;
     close(fd);
-    if (data == MAP_FAILED)
+    if (at == MAP_FAILED)
         return rs_fail(e, RS_E_IO, "the model %s cannot be mapped: %s", path, strerror(why));
+    rs_guard_add(at, (size_t)st->st_size);
+    *data = at;
+    return 0;
+}
+
+int rs_model_map(struct rs_model *m, const char *path, const uint8_t **data, size_t *size, struct rs_err *e)
+{
+    struct rs_model_impl *impl = m->impl;
+    struct stat st;
+    if (!rs_grow((void **)&impl->more, &impl->more_cap, impl->n_more + 1, sizeof *impl->more))
+        return rs_fail(e, RS_E_NOMEM, "no memory to open %s", path);
+    const int rc = map_file(path, data, &st, e);
+    if (rc)
+        return rc;
+    *size = (size_t)st.st_size;
+    impl->more[impl->n_more++] = (struct rs_mapping){*data, *size};
+    return 0;
+}
+
+/* A folder, or the safetensors file of one. */
+static int open_folder(struct rs_model **out, const char *path, struct rs_err *e)
+{
+    struct stat st = {0};
+    char folder[1024];
+    snprintf(folder, sizeof folder, "%s", path);
+    for (size_t n = strlen(folder); n > 1 && folder[n - 1] == '/'; n--)
+        folder[n - 1] = '\0';
+    stat(folder, &st);
+    struct rs_model *m = fresh(folder, e);
+    return m ? finish(out, m, &st, e) : -RS_E_NOMEM;
+}
+
+/* Whether a safetensors file lies beside a config.json; `folder` then has the place of both. */
+static bool beside_config(const char *path, char *folder, size_t size)
+{
+    char config[1100];
+    const char *end = strrchr(path, '.'), *slash = strrchr(path, '/');
+    if (!end || strcmp(end, ".safetensors") != 0)
+        return false;
+    snprintf(folder, size, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return snprintf(config, sizeof config, "%s/config.json", folder) < (int)sizeof config && access(config, R_OK) == 0;
+}
+
+static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
+{
+    struct stat st;
+    char folder[1024];
+    const uint8_t *data;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return open_folder(out, path, e);
+    if (beside_config(path, folder, sizeof folder))
+        return open_folder(out, folder, e);
+    const int rc = map_file(path, &data, &st, e);
+    if (rc)
+        return rc;
     struct rs_model *m = fresh(path, e);
     if (!m) {
-        munmap(data, (size_t)st.st_size);
+        rs_guard_remove(data);
+        munmap((void *)data, (size_t)st.st_size);
         return -RS_E_NOMEM;
     }
-    struct rs_model_impl *impl = m->impl;
-    *impl = (struct rs_model_impl){.data = data, .size = (size_t)st.st_size, .mapped = true};
-    rs_guard_add(data, impl->size);
+    *(struct rs_model_impl *)m->impl = (struct rs_model_impl){.data = data, .size = (size_t)st.st_size, .mapped = true};
     return finish(out, m, &st, e);
 }
 

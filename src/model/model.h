@@ -1,7 +1,7 @@
 /* A model file, whatever its container: a table of tensors under NeMo's names, the few configuration
  * values that tensors cannot tell, and the tokenizer's pieces. Weights are mapped and used in place.
  *
- * Containers live in one file each (gguf.c, safetensors.c, nemo.c, ggml_bin.c); every one fills the same
+ * Containers live in one file each (gguf.c, huggingface.c with safetensors.c, nemo.c, ggml_bin.c); every one fills the same
  * struct. Files are untrusted: every length is checked before use, nothing is executed.
  */
 #ifndef RS_MODEL_H

@@ -2,8 +2,8 @@
  *
  * As strict as the format's own rules (huggingface/safetensors, README "Format"): no duplicate names,
  * ranges that lie in the file, sizes that are the product of the shape. A tensor whose place does not
- * suit its type is copied, because the header's length need not be a multiple of anything. This file
- * knows Silero's voice detector by its tensors; other architectures have names of their own to map.
+ * suit its type is copied, because the header's length need not be a multiple of anything. Alone, a file is Silero's
+ * voice detector, known by its tensors; Parakeet comes as a folder (huggingface.c).
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -14,11 +14,11 @@
 
 enum { MOST_HEADER = 16 << 20 };
 
-struct file { struct rs_model *m; const uint8_t *data; uint64_t size; struct rs_err *e; };
+struct file { struct rs_model *m; const char *path; const uint8_t *data; uint64_t size; enum rs_naming naming; bool silero; struct rs_err *e; };
 
 static int damaged(const struct file *f, const char *name, const char *what)
 {
-    return rs_fail(f->e, RS_E_MODEL_BAD, "the model %s is damaged: %s%s%.100s", f->m->path, what, name ? " at tensor " : "", name ? name : "");
+    return rs_fail(f->e, RS_E_MODEL_BAD, "the model %s is damaged: %s%s%.100s", f->path, what, name ? " at tensor " : "", name ? name : "");
 }
 
 static bool known_type(const char *word, enum rs_type *type)
@@ -65,73 +65,81 @@ static int place(const struct file *f, struct rs_tensor *t, const char *name, co
         return 0;
     void *copy = rs_arena_alloc(&((struct rs_model_impl *)f->m->impl)->strings, (size_t)bytes, 1);
     if (!copy)
-        return rs_fail(f->e, RS_E_NOMEM, "no memory for the tensor %.100s of %s", name, f->m->path);
+        return rs_fail(f->e, RS_E_NOMEM, "no memory for the tensor %.100s of %s", name, f->path);
     t->data = memcpy(copy, at, (size_t)bytes);
     return 0;
 }
 
-static int read_tensor(const struct file *f, const char *name, const json_t *entry)
+static int read_tensor(struct file *f, const char *name, const json_t *entry)
 {
     struct rs_tensor t = {0};
     uint64_t bytes = 0;
+    char canonical[300];
     const char *word = json_string_value(json_object_get(entry, "dtype"));
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const int64_t from = whole(json_array_get(offsets, 0)), to = whole(json_array_get(offsets, 1));
     if (!word || !known_type(word, &t.type))
         return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "the tensor %.100s of %s has the type %.20s, which this program does not read",
-                       name, f->m->path, word ? word : "(none)");
+                       name, f->path, word ? word : "(none)");
     const int rc = read_shape(f, &t, name, json_object_get(entry, "shape"), &bytes);
     if (rc)
         return rc;
     if (json_array_size(offsets) != 2 || from < 0 || to < from || (uint64_t)to > f->size || (uint64_t)(to - from) != bytes)
         return damaged(f, name, "its place is not in the file or not of its size");
+    const size_t len = rs_canonical_name(f->naming, name, strlen(name), canonical, sizeof canonical);
+    if (!len)
+        return damaged(f, name, "a name longer than any tensor's");
+    if (f->naming != RS_NAMES_NEMO && t.type == RS_I64)
+        return 0;                                     /* counters of training */
     if (place(f, &t, name, f->data + from, bytes))
         return -RS_E_NOMEM;
-    return rs_model_add(f->m, &t, name, strlen(name), f->e);
+    f->silero = f->silero || strcmp(name, "lstm_cell.weight_ih") == 0;
+    return rs_model_add(f->m, &t, canonical, len, f->e);
 }
 
-static int read_header(const struct file *f, json_t *header)
+static int read_file(struct file *f, const uint8_t *data, size_t size)
 {
+    struct rs_cursor c = {data, data + size, false};
+    const uint64_t length = rs_cursor_u64(&c);
+    const uint8_t *text = rs_cursor_bytes(&c, length);
     const char *name;
     json_t *entry;
-    bool silero = false;
+    json_error_t why;
+    int rc = 0;
+    if (!text || length > MOST_HEADER)
+        return damaged(f, NULL, "its header runs past the end or is too long");
+    f->data = c.at;
+    f->size = (uint64_t)(c.end - c.at);
+    json_t *header = json_loadb((const char *)text, (size_t)length, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(header))
-        return damaged(f, NULL, "its header is no table of tensors");
-    json_object_foreach(header, name, entry) {
-        if (strcmp(name, "__metadata__") == 0)
-            continue;
-        const int rc = read_tensor(f, name, entry);
-        if (rc)
-            return rc;
-        silero = silero || strcmp(name, "lstm_cell.weight_ih") == 0;
-    }
-    if (!silero)
-        return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "%s holds tensors of an architecture that this program does not read from safetensors "
-                       "(it reads Silero's voice detector; for Parakeet give a GGUF file)", f->m->path);
-    f->m->config.arch = RS_ARCH_SILERO_VAD;
-    f->m->config.sample_rate = 16000;
-    return 0;
+        rc = damaged(f, NULL, "its header is no table of tensors");
+    json_object_foreach(header, name, entry)
+        if (!rc && strcmp(name, "__metadata__") != 0)
+            rc = read_tensor(f, name, entry);
+    json_decref(header);
+    return rc;
+}
+
+int rs_safetensors_tensors(struct rs_model *m, const char *path, const uint8_t *data, size_t size, enum rs_naming naming, struct rs_err *e)
+{
+    struct file f = {.m = m, .path = path, .naming = naming, .e = e};
+    return read_file(&f, data, size);
 }
 
 int rs_safetensors_read(struct rs_model *m, struct rs_err *e)
 {
     const struct rs_model_impl *impl = m->impl;
-    struct rs_cursor c = {impl->data, impl->data + impl->size, false};
-    struct file f = {.m = m, .e = e};
-    const uint64_t length = rs_cursor_u64(&c);
-    const uint8_t *text = rs_cursor_bytes(&c, length);
-    if (!text || length > MOST_HEADER)
-        return damaged(&f, NULL, "its header runs past the end or is too long");
-    f.data = c.at;
-    f.size = (uint64_t)(c.end - c.at);
-    json_error_t why;
-    json_t *header = json_loadb((const char *)text, (size_t)length, JSON_REJECT_DUPLICATES, &why);
-    if (!header)
-        return damaged(&f, NULL, "its header is no JSON");
+    struct file f = {.m = m, .path = m->path, .naming = RS_NAMES_NEMO, .e = e};
     snprintf(m->container, sizeof m->container, "safetensors");
-    const int rc = read_header(&f, header);
-    json_decref(header);
-    return rc;
+    const int rc = read_file(&f, impl->data, impl->size);
+    if (rc)
+        return rc;
+    if (!f.silero)
+        return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s holds the tensors of another architecture than Silero's voice detector; of a Parakeet model give "
+                       "the folder with its config.json and tokenizer.json", m->path);
+    m->config.arch = RS_ARCH_SILERO_VAD;
+    m->config.sample_rate = 16000;
+    return 0;
 }
 
 bool rs_safetensors_is(const uint8_t *data, size_t size)

@@ -1,30 +1,7 @@
 /* .nemo files: the same weights as in GGUF bit for bit (tests/fixtures/containers, written by PyTorch), and every
  * damage is a sentence: cuts, flipped bytes, pickles that want to call something. */
-#include "test.h"
-
-#include <stdint.h>
-#include <stdlib.h>
-
-#include "model/model.h"
+#include "containers.h"
 #include "model/pickle.h"
-
-static uint8_t *slurp(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    uint8_t *data = NULL;
-    if (f && fseek(f, 0, SEEK_END) == 0) {
-        *size = (size_t)ftell(f);
-        rewind(f);
-        data = malloc(*size);
-        if (data && fread(data, 1, *size, f) != *size) {
-            free(data);
-            data = NULL;
-        }
-    }
-    if (f)
-        fclose(f);
-    return data;
-}
 
 static void same_as_gguf(const char *nemo, const char *gguf)
 {
@@ -43,15 +20,7 @@ static void same_as_gguf(const char *nemo, const char *gguf)
         const struct rs_tensor *t = rs_model_find(a, b->tensors[i].name);
         CHECK(t && t->type == RS_F32 && t->bytes == b->tensors[i].bytes && memcmp(t->data, b->tensors[i].data, t->bytes) == 0);
     }
-    CHECK_INT(a->n_pieces, b->n_pieces);
-    for (int i = 0; i < a->n_pieces && i < b->n_pieces; i++)
-        CHECK_STR(a->pieces[i].text, b->pieces[i].text);
-    CHECK_INT(a->config.heads, b->config.heads);
-    CHECK_INT(a->config.xscaling, b->config.xscaling);
-    CHECK_INT(a->config.att_left, b->config.att_left);
-    CHECK_INT(a->config.n_durations, b->config.n_durations);
-    CHECK(memcmp(a->config.durations, b->config.durations, sizeof a->config.durations) == 0);
-    CHECK_NEAR(a->config.preemphasis, b->config.preemphasis, 0);
+    same_config(a, b);
     rs_model_close(a);
     rs_model_close(b);
 }
@@ -60,22 +29,6 @@ static void contents_equal_gguf(void)
 {
     same_as_gguf("tests/fixtures/containers/tiny-tdt.nemo", "tests/fixtures/parity/tiny-tdt.gguf");
     same_as_gguf("tests/fixtures/containers/tiny-ctc.nemo", "tests/fixtures/parity/tiny-ctc.gguf");
-}
-
-/* Opens a copy of exactly that size, so that sanitizers see a read beyond it. True when it was refused in words. */
-static int refused(const uint8_t *data, size_t size)
-{
-    struct rs_model *m;
-    struct rs_err e = {0};
-    uint8_t *own = malloc(size ? size : 1);
-    if (!own)
-        return 0;
-    memcpy(own, data, size);
-    const int rc = rs_model_open_memory(&m, own, size, "test.nemo", &e);
-    if (!rc)
-        rs_model_close(m);
-    free(own);
-    return rc && e.msg[0];
 }
 
 static void cuts_are_refused(void)
