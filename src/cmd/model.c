@@ -31,6 +31,19 @@ static bool is_model_name(const char *name)
     return false;
 }
 
+/* A model of Hugging Face is a folder with a config.json. */
+static void list_model_folder(const char *path, const char *name, const char *chosen, const struct options *o)
+{
+    char config[1500];
+    snprintf(config, sizeof config, "%s/config.json", path);
+    if (name[0] == '.' || access(config, R_OK) != 0)
+        return;
+    if (o->names)
+        puts(name);
+    else
+        printf("%c %-44s   folder     %s\n", strcmp(path, chosen) == 0 ? '*' : ' ', name, path);
+}
+
 static void list_folder(const char *folder, const char *chosen, const struct options *o)
 {
     struct dirent **entries;
@@ -40,6 +53,7 @@ static void list_folder(const char *folder, const char *chosen, const struct opt
         struct stat st;
         const char *name = entries[i]->d_name;
         snprintf(path, sizeof path, "%s/%s", folder, name);
+        list_model_folder(path, name, chosen, o);
         if (is_model_name(name) && strncmp(name, "default.", 8) != 0 && stat(path, &st) == 0) {
             if (o->names)
                 printf("%.*s\n", (int)(strrchr(name, '.') - name), name);

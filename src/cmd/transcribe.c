@@ -168,12 +168,23 @@ static int finish(struct job *j, struct rs_err *e)
     return e->code ? -e->code : 0;
 }
 
+/* For the next spawn; without a place for it that packs again. What the first use cost is said where it was felt. */
+static void keep(struct rs_asr *asr, double opening_s)
+{
+    const char *path = "";
+    if (rs_asr_keep_packed(asr, &path, NULL) == 0 && *path && opening_s > 0.5)
+        fprintf(stderr, "rec-stt transcribe: The weights of %s took %.1f s to pack for this CPU; they are kept, so the next start is quick.\n",
+                rs_asr_facts(asr)->model, opening_s);
+}
+
 static int transcribe(struct job *j, struct rs_err *e)
 {
     j->begun = rs_now_ns();
     int rc = rs_source_file(&j->source, j->path, j->raw.encoding ? &j->raw : NULL, false, e);
     rc = rc ? rc : rs_vad_open(&j->detector, j->vad, e);
+    const int64_t before = rs_now_ns();
     rc = rc ? rc : rs_asr_open(&j->asr, &j->asr_options, e);
+    const double opening_s = rs_ms(rs_now_ns() - before) / 1000;
     rc = rc ? rc : rs_progress_new(&j->progress, j->detector, &j->plan, e);
     if (rc == 0) {
         rs_progress_attach(j->progress, j->asr);
@@ -181,7 +192,7 @@ static int transcribe(struct job *j, struct rs_err *e)
     }
     rc = rc ? rc : finish(j, e);
     if (rc == 0)
-        rs_asr_keep_packed(j->asr, NULL, NULL);     /* for the next spawn; without a place for it that packs again */
+        keep(j->asr, opening_s);
     rs_chunk_free(&j->chunk);
     rs_script_free(&j->script);
     rs_progress_free(j->progress);

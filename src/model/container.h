@@ -39,6 +39,9 @@ int rs_huggingface_read(struct rs_model *m, const char *path, struct rs_err *e);
 /* Maps a further file of the model, unmapped with it. */
 int rs_model_map(struct rs_model *m, const char *path, const uint8_t **data, size_t *size, struct rs_err *e);
 
+/* Unpacks a gzip file (a mapping) into a nameless file and maps that; the caller unmaps it. */
+int rs_model_gunzip(const char *path, struct rs_mapping in, struct rs_mapping *out, struct rs_err *e);
+
 /* Adds the tensors of one safetensors file under their canonical names; whole numbers are left out. */
 int rs_safetensors_tensors(struct rs_model *m, const char *path, const uint8_t *data, size_t size, enum rs_naming naming, struct rs_err *e);
 

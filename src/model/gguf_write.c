@@ -213,8 +213,11 @@ static void forget(const struct rs_model *m, const struct rs_tensor *t)
 {
     const struct rs_model_impl *impl = m->impl;
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)t->data + page - 1) / page * page;
-    const uintptr_t to = ((uintptr_t)t->data + t->bytes) / page * page, base = (uintptr_t)impl->data;
-    if (impl->mapped && from < to && from >= base && to <= base + impl->size)
+    const uintptr_t to = ((uintptr_t)t->data + t->bytes) / page * page;
+    bool inside = impl && impl->mapped && from >= (uintptr_t)impl->data && to <= (uintptr_t)impl->data + impl->size;
+    for (size_t i = 0; impl && i < impl->n_more && !inside; i++)
+        inside = from >= (uintptr_t)impl->more[i].data && to <= (uintptr_t)impl->more[i].data + impl->more[i].size;
+    if (inside && from < to)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
 

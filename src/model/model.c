@@ -160,8 +160,8 @@ static int unknown(const struct rs_model *m, struct rs_err *e)
         {"<!doctype", 9, "a web page, not a model: the download failed"},
         {"<html", 5, "a web page, not a model: the download failed"},
         {"PK\3\4", 4, "a zip, perhaps a bare PyTorch checkpoint; give the whole .nemo file"},
-        {"\x1f\x8b", 2, "compressed with gzip: unpack it with gunzip and give the result"},
         {"\x08", 1, "perhaps an ONNX file, which this program does not read; use a GGUF or .nemo of a Parakeet model"},
+        {"\x1f\x8b", 2, "compressed with gzip: give it as a file"},
         {"{", 1, "a JSON file, not a model"},
     };
     const struct rs_model_impl *impl = m->impl;
@@ -347,16 +347,25 @@ static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
         return open_folder(out, path, e);
     if (beside_config(path, folder, sizeof folder))
         return open_folder(out, folder, e);
-    const int rc = map_file(path, &data, &st, e);
+    int rc = map_file(path, &data, &st, e);
     if (rc)
         return rc;
+    struct rs_mapping file = {data, (size_t)st.st_size};
+    if (memcmp(data, "\x1f\x8b", 2) == 0) {
+        const struct rs_mapping packed = file;
+        rc = rs_model_gunzip(path, packed, &file, e);
+        rs_guard_remove(packed.data);
+        munmap((void *)packed.data, packed.size);
+        if (rc)
+            return rc;
+    }
     struct rs_model *m = fresh(path, e);
     if (!m) {
-        rs_guard_remove(data);
-        munmap((void *)data, (size_t)st.st_size);
+        rs_guard_remove(file.data);
+        munmap((void *)file.data, file.size);
         return -RS_E_NOMEM;
     }
-    *(struct rs_model_impl *)m->impl = (struct rs_model_impl){.data = data, .size = (size_t)st.st_size, .mapped = true};
+    *(struct rs_model_impl *)m->impl = (struct rs_model_impl){.data = file.data, .size = file.size, .mapped = true};
     return finish(out, m, &st, e);
 }
 
