@@ -1,6 +1,8 @@
 /* int8 GEMM with AVX2: vpmaddubsw adds pairs of products in 16 bits and saturates, so the rows come in
  * ±63 (this backend's levels): 2·255·63 fits.
  */
+#define ROWS 4
+#define UNROLL_STEPS UNROLL   /* the loop's own instructions compete for the ports that are the limit */
 #include "tensor/int8_ymm.h"
 
 /* In assembly because GCC 12 hoists all products of a step over the sums, and then has too few registers. */

@@ -1,4 +1,6 @@
 /* int8 GEMM with AVX-VNNI (CPUs without AVX-512). */
+#define ROWS 6                /* 12 sums: two products a cycle of five cycles each need at least 10 */
+#define UNROLL_STEPS
 #include "tensor/int8_ymm.h"
 
 /* The intrinsic makes GCC 12 copy every sum around the loop; the operand tied in assembly does not. */

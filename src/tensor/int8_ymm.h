@@ -1,6 +1,6 @@
-/* int8 GEMM on 32-byte vectors, shared by the AVX-VNNI and the AVX2 file, which define multiply(sum, w, x):
- * sum + four products of each 32-bit lane, w unsigned and x signed. 4 rows by 16 outputs: 8 sums, 2 weights,
- * the broadcast row and a temporary fit 16 registers.
+/* int8 GEMM on 32-byte vectors, shared by the AVX-VNNI and the AVX2 file, which define ROWS and multiply(sum, w,
+ * x): sum + four products of each 32-bit lane, w unsigned and x signed. ROWS rows by 16 outputs: their sums, 2
+ * weights, the broadcast row and what multiply needs for itself fit 16 registers.
  */
 #include <immintrin.h>
 
@@ -20,11 +20,12 @@ static inline __m256i four(const int8_t *x)
 static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, int row, int rows, int col)
 {
     const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
-    __m256i sum[4][2];
+    __m256i sum[ROWS][2];
     UNROLL
     for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
+        UNROLL_STEPS
         for (int g = 0; g < 64; g += 4) {
             const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
             const __m256i w0 = _mm256_loadu_si256((const __m256i *)line);
@@ -36,7 +37,7 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
                 sum[r][1] = multiply(sum[r][1], w1, a);
             }
         }
-    _Alignas(32) int32_t out[4][16];
+    _Alignas(32) int32_t out[ROWS][16];
     UNROLL
     for (int r = 0; r < rows; r++) {
         _mm256_store_si256((__m256i *)out[r], sum[r][0]);
@@ -49,14 +50,22 @@ static inline void columns(const struct rs_int8_job *j, int from, int to)
 {
     for (int col = from; col < to; col += 16) {
         struct ahead p = ahead_of(j, col, 16);
-        const ptrdiff_t lines = (p.end - p.at) / 16 / j->m + 1;  /* for 4 rows */
-        int row = 0;
-        for (; row + 4 <= j->m; row += 4) {
+        const ptrdiff_t lines = (p.end - p.at) * ROWS / 64 / j->m + 1;
+        for (int row = 0; row < j->m;) {
+            /* No block reaches over the 16 rows that lie together. */
+            const int left = j->m - row < 16 - row % 16 ? j->m - row : 16 - row % 16;
             fetch(&p, lines);
-            block(j, row, 4, col);
+            if (left >= ROWS) {
+                block(j, row, ROWS, col);
+                row += ROWS;
+            } else if (left >= 4) {
+                block(j, row, 4, col);
+                row += 4;
+            } else {
+                block(j, row, 1, col);
+                row++;
+            }
         }
-        for (; row < j->m; row++)
-            block(j, row, 1, col);
     }
     _mm256_zeroupper();       /* GCC 12 forgets it here */
 }
