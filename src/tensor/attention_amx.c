@@ -102,6 +102,11 @@ static void pack_rows(const float *x, ptrdiff_t stride, int first, int rows, int
             for (int i = 0; i < 16; i++) {
                 const int row = first + 16 * t + i;
                 a[i] = line(row >= 0 && row < rows ? x + row * stride + 32 * s : NULL);
+                /* Positions come from memory, in pieces too short and far apart for the CPU to foresee. */
+                if (row + 16 >= 0 && row + 16 < rows) {
+                    __builtin_prefetch(x + (row + 16) * stride + 32 * s);
+                    __builtin_prefetch(x + (row + 16) * stride + 32 * s + 16);
+                }
             }
             turn(a, to);
         }
