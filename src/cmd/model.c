@@ -150,7 +150,7 @@ static int info(const struct options *o, const char *name, struct rs_err *e)
     for (int t = 0; t < RS_TYPE_COUNT; t++)
         if (bytes[t])
             printf(" %s %.1f MB", rs_type_name((enum rs_type)t), (double)bytes[t] / 1e6);
-    printf("\ntokens        %d\nlanguage      %s\nlicence       %s\n", m->n_pieces, *m->language ? m->language : "not stated",
+    printf("\ntokens        %d\nlanguage      %s\nlicence       %s\n", m->n_pieces, *m->language ? m->language : "auto",
            *m->licence ? m->licence : "not stated");
     printf("memory        about %.0f MB while it works (mapped weights, a packed copy, and room for 15 s of sound)\n", (double)all / 1e6 * 2 + 60);
     rs_model_close(m);

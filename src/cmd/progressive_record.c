@@ -82,6 +82,7 @@ static int record(const struct rs_cmd *cmd, struct rs_record_options *o, bool to
     o->leave = leave;
     o->leave_arg = &control;
     rs_record(o, &result);
+    o->leave_arg = NULL;
     if (result.abandoned)
         _exit(result.status);                 /* the engine may be in the middle of a chunk */
     rs_control_release(&control);

@@ -138,7 +138,7 @@ static int show_json(const struct job *j, struct rs_err *e)
     rs_event_text(&ev, "model", info->model);
     rs_event_text(&ev, "decoder", info->decoder);
     rs_event_text(&ev, "backend", info->backend);
-    rs_event_text(&ev, "language", info->language && info->language[0] ? info->language : NULL);
+    rs_event_text(&ev, "language", info->language && info->language[0] ? info->language : "auto");
     if (j->words)
         add_words(&ev, &j->script);
     json_t *gaps = rs_event_list(&ev, "gaps");

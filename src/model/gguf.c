@@ -187,6 +187,13 @@ static int read_dialect(struct file *f)
     return 0;
 }
 
+/* Seconds as samples; what makes no sense becomes -1 and is refused by the front end. */
+static double samples(const struct file *f, const char *key, double otherwise)
+{
+    const double n = number(f, key, otherwise) * f->m->config.sample_rate;
+    return n > 0 && n < 1e6 ? (double)lround(n) : -1;
+}
+
 static int read_config(struct file *f)
 {
     struct rs_model *m = f->m;
@@ -213,9 +220,9 @@ static int read_config(struct file *f)
                                     "parakeet.preproc.sample_rate parakeet.sample_rate", 16000);
     c->n_fft = (int)number(f, "asr.preprocessor.n_fft parakeet.preprocessor.n_fft stt.frontend.n_fft parakeet.preproc.n_fft parakeet.n_fft", 512);
     c->win_length = (int)number(f, "parakeet.preprocessor.win_length stt.frontend.win_length parakeet.preproc.win_length parakeet.win_length",
-                                lround(number(f, "asr.preprocessor.window_size", 0.025) * c->sample_rate));
+                                samples(f, "asr.preprocessor.window_size", 0.025));
     c->hop_length = (int)number(f, "parakeet.preprocessor.hop_length stt.frontend.hop_length parakeet.preproc.hop_length parakeet.hop_length",
-                                lround(number(f, "asr.preprocessor.window_stride", 0.01) * c->sample_rate));
+                                samples(f, "asr.preprocessor.window_stride", 0.01));
     c->preemphasis = (float)number(f, "asr.preprocessor.preemph parakeet.preprocessor.preemph stt.frontend.pre_emphasis parakeet.preproc.preemph", 0.97);
     c->log_guard = (float)number(f, "parakeet.preprocessor.log_zero_guard parakeet.preproc.log_zero_guard_value", 0x1p-24);
     const struct text normalize = string(f, "asr.preprocessor.normalize parakeet.preprocessor.normalize stt.frontend.normalize parakeet.preproc.normalize");

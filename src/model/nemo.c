@@ -248,6 +248,9 @@ static int read_weights(struct file *f)
 
 /* ---- model_config.yaml ---- */
 
+/* Seconds at 16 kHz; what makes no sense becomes -1 and is refused by the front end. */
+static int samples(double seconds) { return seconds > 0 && seconds < 60 ? (int)(seconds * 16000 + 0.5) : -1; }
+
 static void on_value(struct file *f, const char *path, int index, const char *v)
 {
     struct rs_model_config *c = &f->m->config;
@@ -276,9 +279,9 @@ static void on_value(struct file *f, const char *path, int index, const char *v)
     else if (strcmp(path, "preprocessor.n_fft") == 0)
         c->n_fft = (int)d;
     else if (strcmp(path, "preprocessor.window_size") == 0)
-        c->win_length = (int)(d * 16000 + 0.5);
+        c->win_length = samples(d);
     else if (strcmp(path, "preprocessor.window_stride") == 0)
-        c->hop_length = (int)(d * 16000 + 0.5);
+        c->hop_length = samples(d);
     else if (strcmp(path, "preprocessor.preemph") == 0)
         c->preemphasis = (float)d;
     else if (strcmp(path, "decoding.greedy.max_symbols") == 0 && d >= 1)

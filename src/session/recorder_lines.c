@@ -42,7 +42,7 @@ void rs_line_ready(struct rs_recorder *r)
     rs_event_text(&ev, "model", r->model[0] ? r->model : NULL);
     rs_event_flag(&ev, "warming", !r->model_open);
     rs_event_text(&ev, "backend", r->backend);
-    rs_event_text(&ev, "language", r->o->language ? r->o->language : r->language[0] ? r->language : NULL);
+    rs_event_text(&ev, "language", r->language[0] ? r->language : "auto");
     rs_event_text(&ev, "sandbox", rs_sandbox_text(&r->sandbox, confined, sizeof confined));
     pthread_mutex_unlock(&r->lock);
     rs_event_text(&ev, "device", s->device);
