@@ -14,6 +14,7 @@
 
 #include "asr/subsample.h"
 #include "asr/weights.h"
+#include "tensor/backend.h"
 #include "tensor/ops.h"
 #include "tensor/pack.h"
 
@@ -49,8 +50,9 @@ struct rs_fc {
     struct rs_subsample sub;
     struct layer *layers;
     struct rs_arena own, chunk, step;
-    const float *positions;                             /* [layers][positions of `kept` frames][width] */
-    float *own_positions;                               /* NULL while they lie in the pack */
+    const void *positions;                              /* [layers][positions of `kept` frames][width] of position_type */
+    void *own_positions;                                /* NULL while they lie in the pack */
+    enum rs_type position_type;                         /* RS_F32; RS_BF16 where weights have 4 bits, for memory */
     int kept;
     bool failed;                                        /* memory ended somewhere in this run */
     rs_fc_watcher *watcher;
@@ -288,12 +290,23 @@ static size_t positions_size(const struct rs_fc *f, int rows)
     return (size_t)(reach(f->c.left, rows) + reach(f->c.right, rows) + 1) * (size_t)f->c.width;
 }
 
-static void project_all(struct rs_fc *f, int rows, float *to)
+static size_t positions_bytes(const struct rs_fc *f, int rows)
 {
-    const size_t size = positions_size(f, rows);
+    return positions_size(f, rows) * rs_type_bytes(f->position_type) * (size_t)f->c.layers;
+}
+
+static void project_all(struct rs_fc *f, int rows, void *to)
+{
+    const size_t size = positions_size(f, rows), each = size * rs_type_bytes(f->position_type);
     const float *pe = table_for(f, rows);
-    for (int i = 0; i < f->c.layers && !f->failed; i++)
-        project_positions(f, &f->layers[i], pe, rows, to + (size_t)i * size);
+    float *p = room(f, &f->chunk, size, sizeof *p);
+    for (int i = 0; i < f->c.layers && !f->failed; i++) {
+        project_positions(f, &f->layers[i], pe, rows, p);
+        if (f->position_type == RS_F32)
+            memcpy((char *)to + (size_t)i * each, p, each);
+        else
+            rs_quantize(f->position_type, p, (char *)to + (size_t)i * each, (int64_t)size);
+    }
     f->kept = f->failed ? 0 : rows;
     f->positions = to;
 }
@@ -306,7 +319,7 @@ static void keep_positions(struct rs_fc *f, int rows)
     rows = (rows + 63) & ~63;
     free(f->own_positions);
     f->kept = 0;
-    f->own_positions = rs_aligned(positions_size(f, rows), sizeof *f->own_positions * (size_t)f->c.layers);
+    f->own_positions = rs_aligned(positions_bytes(f, rows), 1);
     f->failed |= !f->own_positions;
     if (!f->failed)
         project_all(f, rows, f->own_positions);
@@ -315,27 +328,30 @@ static void keep_positions(struct rs_fc *f, int rows)
 /* The projections for a chunk of 15 s come from the pack, or go into it. */
 static void packed_positions(struct rs_fc *f, struct rs_pack *pack)
 {
-    const size_t bytes = positions_size(f, POSITIONS_PACKED) * sizeof(float) * (size_t)f->c.layers;
+    const size_t bytes = positions_bytes(f, POSITIONS_PACKED);
     f->positions = rs_pack_find(pack, "encoder.positions", bytes);
     if (f->positions) {
         f->kept = POSITIONS_PACKED;
         return;
     }
-    float *room = rs_pack_room(pack, "encoder.positions", bytes);
-    if (room)
-        project_all(f, POSITIONS_PACKED, room);
+    void *place = rs_pack_room(pack, "encoder.positions", bytes);
+    if (place)
+        project_all(f, POSITIONS_PACKED, place);
 }
 
-/* The row of position 0 for layer i: of the kept projections, or computed into `p`. */
+/* The row of position 0 for layer i: of the kept projections, or computed or decoded into `p`. */
 static const float *positions_of(struct rs_fc *f, int i, const float *pe, int rows, float *p)
 {
     const size_t d = (size_t)f->c.width;
-    if (!pe) {
-        const size_t left = (size_t)reach(f->c.left, f->kept), count = left + (size_t)reach(f->c.right, f->kept) + 1;
-        return f->positions + ((size_t)i * count + left) * d;
+    if (pe) {
+        project_positions(f, &f->layers[i], pe, rows, p);
+        return p + (size_t)reach(f->c.left, rows) * d;
     }
-    project_positions(f, &f->layers[i], pe, rows, p);
-    return p + (size_t)reach(f->c.left, rows) * d;
+    const size_t size = positions_size(f, f->kept);
+    const char *from = (const char *)f->positions + (size_t)i * size * rs_type_bytes(f->position_type);
+    if (f->position_type != RS_F32)
+        rs_dequantize(f->position_type, from, p, (int64_t)size);
+    return (f->position_type == RS_F32 ? (const float *)from : p) + (size_t)reach(f->c.left, f->kept) * d;
 }
 
 /* ---- Blocks ---- */
@@ -414,8 +430,10 @@ static const float *forward(struct rs_fc *f, const float *mel, int mel_frames, i
     get_scratch(f, &s, rows);
     if (rows <= POSITIONS_KEPT)
         keep_positions(f, rows);
-    else if ((pe = table_for(f, rows)))
-        p = room(f, &f->chunk, (size_t)(reach(f->c.left, rows) + reach(f->c.right, rows) + 1), (size_t)f->c.width * sizeof *p);
+    else
+        pe = table_for(f, rows);
+    if (pe || f->position_type != RS_F32)
+        p = room(f, &f->chunk, positions_size(f, pe ? rows : f->kept), sizeof *p);
     if (f->failed || !rs_subsample_run(&f->sub, f->pool, &f->chunk, &f->step, mel, mel_frames, s.x))
         return NULL;
     watch(f, 0, s.x, rows);
@@ -444,6 +462,7 @@ int rs_fc_open(struct rs_fc **out, const struct rs_model *m, const struct rs_bac
     struct rs_weights w = {.model = m, .backend = b, .pack = pack, .own = &f->own, .e = e};
     f->backend = b;
     f->pool = pool;
+    f->position_type = b->bits == 4 ? RS_BF16 : RS_F32;
     find_geometry(f, &w);
     if (!w.rc && !(f->layers = rs_zeroed((size_t)f->c.layers, sizeof *f->layers)))
         w.rc = rs_fail(e, RS_E_NOMEM, "no memory for the model %s", m->name);

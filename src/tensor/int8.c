@@ -310,9 +310,9 @@ static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
 #ifdef __x86_64__
-#define ORDER(bits) "int" #bits "-x86-1"
+#define ORDER(bits) (bits == 4 ? "int4-x86-2" : "int8-x86-1")
 #else
-#define ORDER(bits) "int" #bits "-1"
+#define ORDER(bits) (bits == 4 ? "int4-2" : "int8-1")
 #endif
 
 #define BACKEND(id, words, width, can, table, limit, amx, f) \
