@@ -141,9 +141,10 @@ static int read_tensor(struct file *f)
     char full[160];
     const int32_t dims = whole(f), len = whole(f), type = whole(f);
     int64_t values = 1;
-    if (f->c.bad || dims < 1 || dims > 4 || len < 1 || len > 120)
+    if (f->c.bad || dims < 0 || dims > 4 || len < 1 || len > 120)
         return damaged(f, "a tensor's description makes no sense");
-    t.ndim = dims;
+    t.ndim = dims ? dims : 1;                         /* a counter is a tensor without dimensions */
+    t.shape[0] = 1;
     for (int i = dims; i-- > 0;) {
         t.shape[i] = whole(f);
         if (t.shape[i] < 1 || __builtin_mul_overflow(values, t.shape[i], &values))
@@ -155,7 +156,8 @@ static int read_tensor(struct file *f)
     if (!type_of(type, &t.type))
         return rs_fail(f->e, RS_E_MODEL_UNSUPPORTED, "the tensor %.*s of %s is stored as ggml type %d, which this program does not read", len, name,
                        f->m->path, (int)type);
-    if (t.shape[dims - 1] % rs_type_block(t.type) || !rs_mul_ok(rs_row_bytes(t.type, t.shape[dims - 1]), (size_t)(values / t.shape[dims - 1]), &t.bytes))
+    const int64_t columns = t.shape[t.ndim - 1];
+    if (columns % rs_type_block(t.type) || !rs_mul_ok(rs_row_bytes(t.type, columns), (size_t)(values / columns), &t.bytes))
         return damaged(f, "a tensor has an impossible size");
     t.data = rs_cursor_bytes(&f->c, t.bytes);
     if (!t.data)
