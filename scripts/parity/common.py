@@ -300,8 +300,38 @@ def nemo_name(name):
     return name
 
 
-def write_gguf(model, path, name, extra=(), bank=True, normalize=True):
-    """NVIDIA NeMo-Speech.cpp's conventions, everything in f32."""
+@torch.no_grad()
+def quantize_some(model, seed):
+    """Stores every matrix that can be in one of the quantised formats by turns: random blocks, whose values by the
+    gguf package's reference become the model's. Returns {name: (raw rows, type)} for write_gguf."""
+    rng, raw, turn = np.random.default_rng(seed), {}, 0
+    kinds = ["Q4_K", "Q6_K", "Q5_K", "Q8_0", "Q4_K", "BF16", "Q5_K", "Q4_0", "Q6_K", "F16", "Q5_0"]
+    for name, p in model.named_parameters():
+        rows, columns = (p.shape[0], p[0].numel()) if p.ndim > 1 else (0, 0)
+        if columns == 0 or columns % 256 or "bias_" in name or "norm" in name:
+            continue
+        kind = getattr(gguf.GGMLQuantizationType, kinds[turn % len(kinds)])
+        turn += 1
+        std = float(p.std())
+        if kind.name.endswith("_K"):
+            size, per = {"Q4_K": (144, 256), "Q5_K": (176, 256), "Q6_K": (210, 256)}[kind.name]
+            blocks = rng.integers(0, 256, (rows * columns // per, size), dtype=np.uint8)
+            if kind.name == "Q6_K":
+                blocks[:, 208:210] = np.float16(std / 1400).reshape(1).view(np.uint8)
+            else:
+                top = 8 if kind.name == "Q4_K" else 16
+                blocks[:, 0:2] = np.float16(std / (12 * top)).reshape(1).view(np.uint8)
+                blocks[:, 2:4] = np.float16(std / 12).reshape(1).view(np.uint8)
+            data = blocks.reshape(rows, -1)
+        else:
+            data = gguf.quants.quantize(p.reshape(rows, columns).numpy(), kind).view(np.uint8).reshape(rows, -1)
+        p.copy_(torch.from_numpy(gguf.quants.dequantize(data, kind).astype(np.float32)).reshape(p.shape))
+        raw[name] = (np.ascontiguousarray(data), kind)
+    return raw
+
+
+def write_gguf(model, path, name, extra=(), bank=True, normalize=True, raw=()):
+    """NVIDIA NeMo-Speech.cpp's conventions, everything in f32 but what `raw` has (quantize_some)."""
     s = model.spec
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(name)
@@ -340,6 +370,9 @@ def write_gguf(model, path, name, extra=(), bank=True, normalize=True):
     tensors = list(model.named_parameters()) + list(model.named_buffers()) + list(extra)
     for n, t in tensors:
         if "num_batches" in n or "inv_freq" in n:
+            continue
+        if n in raw:
+            w.add_tensor(nemo_name(n), raw[n][0], raw_dtype=raw[n][1])
             continue
         a = t.detach().float().numpy()
         if "pointwise" in n or "ctc_" in n:

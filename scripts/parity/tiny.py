@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from common import (PIECES, build, calibrate, check_features, ctc_greedy, encode, expectations, features, greedy, randomize,
+from common import (PIECES, build, calibrate, check_features, ctc_greedy, encode, expectations, features, greedy, quantize_some, randomize,
                     signal, write_gguf)
 
 MARGIN = 4e-3          # smallest lead of the best token and duration anywhere in a kept input
@@ -30,6 +30,8 @@ SPECS = {
                       xscaling=True, hidden=28, lstm=2),
     "tiny-local": dict(head="ctc", d=32, layers=2, heads=4, ff=64, bias=True, kernel=9, channels=8, mels=80,
                        xscaling=False, local=(7, 5), raw=True, bank=True),
+    "tiny-quants": dict(head="ctc", d=256, layers=1, heads=4, ff=256, bias=False, kernel=9, channels=8, mels=80, xscaling=False,
+                        quants=True, lengths=12),
 }
 
 
@@ -45,6 +47,7 @@ def main():
         normalize = not spec.get("raw")
         model = build(spec)
         randomize(model, 100 + index)
+        raw = quantize_some(model, index) if spec.get("quants") else ()
         calibrate(model, [1, 2], normalize)
         extra = []
         if spec.get("hybrid"):
@@ -54,7 +57,7 @@ def main():
             e = encode(model, mel, mask)[0]
             w = w / (w @ (e - e.mean(0)).T).std(1, keepdim=True) * 1.5
             extra = [("ctc_decoder.decoder_layers.0.weight", w), ("ctc_decoder.decoder_layers.0.bias", -(w @ e.mean(0)))]
-        write_gguf(model, folder / f"{name}.gguf", name, extra, bank="bank" in spec, normalize=normalize)
+        write_gguf(model, folder / f"{name}.gguf", name, extra, bank="bank" in spec, normalize=normalize, raw=raw)
         runs = [(spec["head"], lambda enc: greedy(model, enc), True)]
         if spec.get("hybrid"):
             runs.append(("ctc", lambda enc: ctc_greedy(enc[0] @ extra[0][1].T + extra[1][1], len(PIECES)), False))
@@ -62,7 +65,7 @@ def main():
         print(name)
         for word, decoder, reference in runs:
             model.reference = reference
-            blob += struct.pack("<I", len(word)) + word.encode() + expectations(model, decoder, LENGTHS, normalize, 1000 * (index + 1), MARGIN, (4,))
+            blob += struct.pack("<I", len(word)) + word.encode() + expectations(model, decoder, LENGTHS[-spec.get("lengths", 99):], normalize, 1000 * (index + 1), MARGIN, (4,))
         (folder / f"{name}.expect").write_bytes(blob)
         print("   ", (folder / f"{name}.gguf").stat().st_size, (folder / f"{name}.expect").stat().st_size, "bytes")
 

@@ -2,6 +2,8 @@
  * nor hang. The long runs are scripts/lint/fuzz. */
 #include "containers.h"
 
+#include <sys/resource.h>
+
 #include "../fuzz/open.h"
 
 static uint32_t state = 2463534242u;
@@ -68,6 +70,17 @@ static void folder(void)
     target("tests/fixtures/containers/tiny-ctc-hf/model.safetensors", "", "model.safetensors", 300);
 }
 
+/* Whatever a file says, memory stays near the file's own size. */
+static void memory_stays_small(void)
+{
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+    struct rusage use;
+    CHECK_INT(getrusage(RUSAGE_SELF, &use), 0);
+    printf("  at most %ld MB\n", use.ru_maxrss / 1024);
+    CHECK(use.ru_maxrss < 128 * 1024);                /* KiB: the program itself, a file below 1 MB, 64 MB */
+#endif
+}
+
 int main(void)
 {
     RUN(gguf);
@@ -75,5 +88,6 @@ int main(void)
     RUN(nemo);
     RUN(safetensors);
     RUN(folder);
+    RUN(memory_stays_small);
     return REPORT();
 }

@@ -236,6 +236,7 @@ static void hybrid_tdt_and_ctc(void) { one_model("tiny-hybrid", "f32-openblas", 
 static void ctc_xscaling(void) { one_model("tiny-ctc", "f32-openblas", 2); }
 static void rnnt_xscaling(void) { one_model("tiny-rnnt", "f32-openblas", 2); }
 static void local_attention_raw_mel(void) { one_model("tiny-local", "f32-openblas", 2); }
+static void every_stored_type(void) { one_model("tiny-quants", "f32-openblas", 2); }
 
 int main(int argc, char **argv)
 {
@@ -252,5 +253,6 @@ int main(int argc, char **argv)
     RUN(ctc_xscaling);
     RUN(rnnt_xscaling);
     RUN(local_attention_raw_mel);
+    RUN(every_stored_type);
     return REPORT();
 }
