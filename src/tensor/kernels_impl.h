@@ -86,7 +86,22 @@ static float quantize(const float *x, int n, int padded, int levels, int8_t *q, 
     const float amax = max_lanes(m), inverse = amax > 0 ? (float)levels / amax : 0;
     const vf f = splat(inverse);
     vi total = {0};
-    for (i = 0; i < padded; i += LANES) {
+    i = 0;
+#if WIDTH == 32
+    /* AVX2 narrows only in halves of a register: four vectors at once, put in order in the end. */
+    for (; i + 32 <= n; i += 32) {
+        vi r[4];
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            round_magic(load(x + i + j * LANES) * f, &r[j]);
+            total += r[j];
+        }
+        const __m256i low = _mm256_packs_epi32((__m256i)r[0], (__m256i)r[1]), high = _mm256_packs_epi32((__m256i)r[2], (__m256i)r[3]);
+        const __m256i b = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        memcpy(q + i / 64 * RS_TILE + i % 64, &b, sizeof b);
+    }
+#endif
+    for (; i < padded; i += LANES) {
         const int left = n - i;
         vi r;
         round_magic((left >= LANES ? load(x + i) : left > 0 ? load_part(x + i, left) : (vf){0}) * f, &r);
