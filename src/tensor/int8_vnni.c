@@ -7,6 +7,9 @@
 #include "tensor/int8_finish.h"
 #include "tensor/int8_ahead.h"
 
+#define CHUNK 1024            /* of k: two panels of it are 32 kB */
+#define GROUP 192             /* rows whose sums wait at once: 24 kB */
+
 static inline __m512i four(const int8_t *x)
 {
     int32_t v;
@@ -21,16 +24,24 @@ static inline __m512i multiply(__m512i sum, __m512i w, __m512i x)
     return sum;
 }
 
+/* The first column and the chunk of k that is at work. */
+struct piece { int col, from, to; };
+typedef int32_t group_sums[2][GROUP][16];     /* per panel and row: what the chunks before gave */
+
 /* Always inlined with constant counts, so that the sums live in registers. */
-static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, int row, int rows, int col, int panels)
+static inline __attribute__((always_inline)) void block(const struct rs_int8_job *j, const struct piece *c, int row, int rows,
+                                                        int panels, group_sums *kept)
 {
-    const int8_t *w = j->panel + (ptrdiff_t)col * j->kpad, *x = rs_int8_row(j, row);
+    const int8_t *w = j->panel + (ptrdiff_t)c->col * j->kpad, *x = rs_int8_row(j, row) + (ptrdiff_t)c->from * 16;
     const ptrdiff_t next = (ptrdiff_t)16 * j->kpad;
+    int32_t (*sums)[GROUP][16] = *kept;
+    const int at = row % GROUP;
     __m512i sum[8][2];
     UNROLL
     for (int r = 0; r < rows; r++)
-        sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (int k = 0; k < j->kpad; k += 64, x += RS_TILE)
+        for (int p = 0; p < panels; p++)
+            sum[r][p] = c->from ? _mm512_load_si512(sums[p][at + r]) : _mm512_setzero_si512();
+    for (int k = c->from; k < c->to; k += 64, x += RS_TILE)
         for (int g = 0; g < 64; g += 4) {
             const int8_t *line = w + (ptrdiff_t)(k + g) * 16;
             const __m512i w0 = _mm512_loadu_si512(line);
@@ -43,14 +54,13 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
                     sum[r][1] = multiply(sum[r][1], w1, a);
             }
         }
-    _Alignas(64) int32_t out[2][8][16];
     UNROLL
     for (int r = 0; r < rows; r++)
         UNROLL
         for (int p = 0; p < panels; p++)
-            _mm512_store_si512(out[p][r], sum[r][p]);
-    for (int p = 0; p < panels; p++)
-        finish_tile(j, out[p][0], row, rows, col + 16 * p);
+            _mm512_store_si512(sums[p][at + r], sum[r][p]);
+    for (int p = 0; p < panels && c->to == j->kpad; p++)
+        finish_tile(j, sums[p][at], row, rows, c->col + 16 * p);
 }
 
 /* The only row: what counts is to read the panel at full speed, in sequence. Four sums hide the latency. */
@@ -71,19 +81,27 @@ static inline void single(const struct rs_int8_job *j, int col)
     finish_tile(j, out, 0, 1, col);
 }
 
+/* Chunks of k, so that what all rows meet stays in L1; rows in groups whose sums wait for the next chunk. */
 static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_job *j, int col, int panels)
 {
+    _Alignas(64) group_sums sums;
     struct ahead p = ahead_of(j, col, 16 * panels);
-    const ptrdiff_t lines = (p.end - p.at) / 8 / j->m + 1;       /* for 8 rows */
-    int row = 0;
-    for (; row + 8 <= j->m; row += 8) {
-        fetch(&p, lines);
-        block(j, row, 8, col, panels);
+    const ptrdiff_t chunks = (j->kpad + CHUNK - 1) / CHUNK, lines = (p.end - p.at) / 8 / j->m / chunks + 1;   /* for 8 rows */
+    for (int first = 0; first < j->m; first += GROUP) {
+        const int end = first + GROUP < j->m ? first + GROUP : j->m;
+        for (int from = 0; from < j->kpad; from += CHUNK) {
+            const struct piece c = {col, from, from + CHUNK < j->kpad ? from + CHUNK : j->kpad};
+            int row = first;
+            for (; row + 8 <= end; row += 8) {
+                fetch(&p, lines);
+                block(j, &c, row, 8, panels, &sums);
+            }
+            for (; row + 4 <= end; row += 4)
+                block(j, &c, row, 4, panels, &sums);
+            for (; row < end; row++)
+                block(j, &c, row, 1, panels, &sums);
+        }
     }
-    for (; row + 4 <= j->m; row += 4)
-        block(j, row, 4, col, panels);
-    for (; row < j->m; row++)
-        block(j, row, 1, col, panels);
 }
 
 void rs_int8_columns_vnni(const struct rs_int8_job *j, int from, int to)
