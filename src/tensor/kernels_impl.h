@@ -77,13 +77,16 @@ static void add(const float *x, int n, float alpha, float *y)
 
 static float quantize(const float *x, int n, int padded, int levels, int8_t *q, int32_t *sum)
 {
-    vf m = {0};
+    vf m[4] = {{0}};
     int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        m = max2(abs_v(load(x + i)), m);
-    if (i < n)
-        m = max2(abs_v(load_part(x + i, n - i)), m);
-    const float amax = max_lanes(m), inverse = amax > 0 ? (float)levels / amax : 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            m[j] = max2(abs_v(load(x + i + j * LANES)), m[j]);
+    }
+    for (; i < n; i += LANES)
+        m[0] = max2(abs_v(load_n(x + i, n - i)), m[0]);
+    const float amax = max_lanes(max2(max2(m[0], m[1]), max2(m[2], m[3]))), inverse = amax > 0 ? (float)levels / amax : 0;
     const vf f = splat(inverse);
     vi total = {0};
     i = 0;
@@ -115,24 +118,47 @@ static float quantize(const float *x, int n, int padded, int levels, int8_t *q, 
     return amax / (float)levels;
 }
 
+/* Four sums at once in both: one alone would wait four cycles for itself at every step. */
+static float sum_all(const float *x, int n)
+{
+    vf s[4] = {{0}};
+    int i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            s[j] += load(x + i + j * LANES);
+    }
+    for (; i < n; i += LANES)
+        s[0] += load_n(x + i, n - i);
+    return sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+static float squares_around(const float *x, int n, float mean)
+{
+    vf s[4] = {{0}};
+    int i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            const vf d = load(x + i + j * LANES) - mean;
+            s[j] += d * d;
+        }
+    }
+    for (; i + LANES <= n; i += LANES) {
+        const vf d = load(x + i) - mean;
+        s[0] += d * d;
+    }
+    float sum = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+    for (; i < n; i++)
+        sum += (x[i] - mean) * (x[i] - mean);
+    return sum;
+}
+
 static void layer_norm(const float *x, const float *gamma, const float *beta, int n, float eps, float *y)
 {
-    vf s = {0}, q = {0};
+    const float mean = sum_all(x, n) / (float)n, f = 1 / sqrtf(squares_around(x, n, mean) / (float)n + eps);
     int i = 0;
-    float mean = 0, var = 0;
     for (; i + LANES <= n; i += LANES)
-        s += load(x + i);
-    for (; i < n; i++)
-        mean += x[i];
-    mean = (mean + sum_lanes(s)) / (float)n;
-    for (i = 0; i + LANES <= n; i += LANES) {
-        const vf d = load(x + i) - mean;
-        q += d * d;
-    }
-    for (; i < n; i++)
-        var += (x[i] - mean) * (x[i] - mean);
-    const float f = 1 / sqrtf((var + sum_lanes(q)) / (float)n + eps);
-    for (i = 0; i + LANES <= n; i += LANES)
         store(y + i, (load(x + i) - mean) * f * load(gamma + i) + load(beta + i));
     for (; i < n; i++)
         y[i] = (x[i] - mean) * f * gamma[i] + beta[i];
