@@ -117,7 +117,7 @@ int rs_record_command(const struct rs_cmd *cmd, bool toggles, int argc, char **a
         {.name = "max-seconds", .kind = RS_OPT_REAL, .value = &o.max_s, .arg = "SECONDS", .help = "end after so long (3600; 0: never)", .min = 0, .max = 1e7},
         {.name = "stop-on-silence", .kind = RS_OPT_REAL, .value = &o.silence_s, .arg = "SECONDS", .help = "end when so long nobody spoke, once somebody did (0: never)", .min = 0, .max = 3600},
         {.name = "no-speech-timeout", .kind = RS_OPT_REAL, .value = &o.no_speech_s, .arg = "SECONDS", .help = "end when nobody began to speak for so long (0: never)", .min = 0, .max = 3600},
-        {.name = "tail-ms", .kind = RS_OPT_INT, .value = &o.tail_ms, .arg = "MS", .help = "keep recording so long after a stop, for the last word (300)", .min = 0, .max = 10000},
+        {.name = "tail-ms", .kind = RS_OPT_INT, .value = &o.tail_ms, .arg = "MS", .help = "keep recording at most so long after a stop, for the last word; not in silence (300)", .min = 0, .max = 10000},
         {.name = "stdin-control", .kind = RS_OPT_FLAG, .value = &o.stdin_control, .help = "take the lines stop (or q), cancel and cut from standard input; its end stops"},
         {.name = "die-with-parent", .kind = RS_OPT_FLAG, .value = &o.die_with_parent, .help = "stop when the process that started this one ends"},
         {.name = "separate", .kind = RS_OPT_FLAG, .value = &separate, .help = "record beside another recorder; stop, cancel, toggle and status do not see this one"},

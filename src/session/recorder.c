@@ -23,6 +23,7 @@
 #include "tensor/linear.h"
 
 enum { PENDING = 8000 };              /* samples: half a second */
+#define QUIET_S 0.25                  /* longer than the pauses inside words */
 
 unsigned rs_open_standard_fds(void)
 {
@@ -35,6 +36,14 @@ unsigned rs_open_standard_fds(void)
 
 /* ---- Ending ---- */
 
+/* Whether whoever spoke has been quiet for a while (or nobody spoke): a tail would only hold silence. */
+static bool fallen_silent(struct rs_recorder *r)
+{
+    struct rs_speech_state s;
+    rs_progress_speech(r->progress, &s);
+    return !s.any || (!s.speaking && s.audio_s - s.last_s >= QUIET_S);
+}
+
 /* Asks for the end. The first reason counts; a later call with no tail cuts a running tail short. */
 static void stop(struct rs_recorder *r, const char *reason, int tail_ms)
 {
@@ -45,7 +54,8 @@ static void stop(struct rs_recorder *r, const char *reason, int tail_ms)
         if (r->first_sound_ns)
             rs_timing_add(&r->timing, "recording", r->source ? "source" : r->backend, -1, r->first_sound_ns, r->stop_ns);
     }
-    rs_source_stop(r->source, tail_ms);
+    r->tail = tail_ms > 0 && !fallen_silent(r);
+    rs_source_stop(r->source, r->tail ? tail_ms : 0);
 }
 
 /* Ends now, whatever the worker is doing; the process must not wait for it, and no line of it comes any more. */
@@ -191,6 +201,9 @@ static void read_source(struct rs_recorder *r)
             if (!r->ready)
                 rs_line_ready(r);
             end_of_source(r);
+        } else if (r->tail && fallen_silent(r)) {
+            r->tail = false;
+            rs_source_stop(r->source, 0);             /* the last word is in: nobody waits for the rest */
         } else {
             check_limits(r);
         }

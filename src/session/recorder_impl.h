@@ -46,6 +46,7 @@ struct rs_recorder {
     const char *reason;
     int signal_fd;
     bool ready, stopping, source_ended, blocked, over, abandoned;
+    bool tail;                                    /* the tail after the stop is being recorded */
     bool watch_stdin, watch_stdout;
     char control_line[64];
     size_t control_len;
