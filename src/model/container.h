@@ -50,6 +50,9 @@ struct rs_model_config rs_model_defaults(void);
 
 bool rs_safetensors_is(const uint8_t *data, size_t size);   /* does it look like one? It has no magic number */
 
+/* Fails with a sentence that names what the file is instead of a model. */
+int rs_model_unlike(const char *path, const uint8_t *data, size_t size, struct rs_err *e);
+
 bool rs_nemo_is(const uint8_t *data, size_t size);          /* a tar */
 
 #endif

@@ -3,9 +3,8 @@
  * Sources: transformers models/parakeet/{configuration,modeling,feature_extraction}_parakeet.py,
  * convert_nemo_to_hf.py; tokenizers' tokenizer.json.
  */
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +12,9 @@
 #include <unistd.h>
 
 #include "model/container.h"
+#include "model/json.h"
 
-enum { MOST_JSON = 64 << 20, MOST_SHARDS = 64, MOST_PIECES = 1 << 20 };
+enum { MOST_SHARDS = 64, MOST_PIECES = 1 << 20 };
 
 struct folder { struct rs_model *m; const char *path; struct rs_err *e; };
 
@@ -28,27 +28,53 @@ static bool join(const struct folder *f, const char *file, char *to, size_t size
     return snprintf(to, size, "%s/%s", f->path, file) < (int)size;
 }
 
+/* What else the folder holds, as the rest of a sentence. */
+static const char *instead(const struct folder *f, char *to, size_t size)
+{
+    static const struct { const char *end, *before, *after; } ends[] = {
+        {"model_config.yaml", "; an unpacked .nemo with ", ": give the .nemo file itself"},
+        {".nemo", "; there is ", " in it: give that file"}, {".gguf", "; there is ", " in it: give that file"},
+        {".onnx", "; there is ", " in it: this program does not read ONNX"},
+        {".pt", "; there is ", " in it: this program does not read PyTorch's checkpoints"},
+        {"pytorch_model.bin", "; there is ", " in it: this program does not read PyTorch's checkpoints"},
+    };
+    DIR *d = opendir(f->path);
+    size_t best = sizeof ends / sizeof *ends;
+    *to = '\0';
+    for (const struct dirent *in; d && (in = readdir(d));)
+        for (size_t i = 0; i < best; i++) {
+            const size_t n = strlen(in->d_name), k = strlen(ends[i].end);
+            if (n < k || strcmp(in->d_name + n - k, ends[i].end) != 0)
+                continue;
+            best = i;
+            snprintf(to, size, "%s%.80s%s", ends[i].before, in->d_name, ends[i].after);
+        }
+    if (d)
+        closedir(d);
+    return to;
+}
+
 /* The file's JSON; NULL with no error when it is not there and need not be. */
 static json_t *load(const struct folder *f, const char *file, bool needed)
 {
     char path[1200];
     struct stat st;
-    json_error_t why;
+    char found[400];
     if (!join(f, file, path, sizeof path) || stat(path, &st) < 0) {
         if (needed)
-            rs_fail(f->e, RS_E_MODEL_BAD, "the folder %s has no %s: a Parakeet model of Hugging Face has config.json, tokenizer.json and model.safetensors",
-                    f->path, file);
+            rs_fail(f->e, RS_E_MODEL_BAD, "the folder %s has no %s: a Parakeet model of Hugging Face has config.json, tokenizer.json and model.safetensors%s",
+                    f->path, file, instead(f, found, sizeof found));
         return NULL;
     }
-    const int fd = S_ISREG(st.st_mode) && st.st_size <= MOST_JSON ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    json_t *value = fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, &why);
-    if (fd >= 0)
-        close(fd);
-    if (!json_is_object(value)) {
-        json_decref(value);
+    FILE *in = S_ISREG(st.st_mode) && st.st_size <= RS_JSON_MOST ? fopen(path, "rbe") : NULL;
+    const size_t size = in ? (size_t)st.st_size : 0;
+    char *text = malloc(size + 1);
+    json_t *value = in && text && fread(text, 1, size, in) == size ? rs_json_object(text, size) : NULL;
+    if (in)
+        fclose(in);
+    free(text);
+    if (!value)
         damaged(f, file, "cannot be read");
-        return NULL;
-    }
     return value;
 }
 
@@ -165,7 +191,17 @@ static int read_shard(const struct folder *f, const char *file)
     if (strchr(file, '/') || file[0] == '.' || !join(f, file, path, sizeof path))
         return damaged(f, "model.safetensors.index.json", "names a file outside the folder");
     const int rc = rs_model_map(f->m, path, &data, &size, f->e);
+    if (!rc && !rs_safetensors_is(data, size) && (size < 9 || data[8] != '{'))
+        return rs_model_unlike(path, data, size, f->e);
     return rc ? rc : rs_safetensors_tensors(f->m, path, data, size, RS_NAMES_HUGGINGFACE, f->e);
+}
+
+static int need_weights(const struct folder *f)
+{
+    char path[1200], found[400];
+    if (join(f, "model.safetensors", path, sizeof path) && access(path, F_OK) == 0)
+        return 0;
+    return rs_fail(f->e, RS_E_MODEL_BAD, "the folder %s has no model.safetensors%s", f->path, instead(f, found, sizeof found));
 }
 
 static int read_weights(const struct folder *f)
@@ -174,8 +210,10 @@ static int read_weights(const struct folder *f)
     const char *name, *done[MOST_SHARDS];
     json_t *v;
     int n = 0, rc = 0;
+    if (!index && f->e->code)
+        return -f->e->code;
     if (!index)
-        return f->e && f->e->code ? -f->e->code : read_shard(f, "model.safetensors");
+        return need_weights(f) ? -f->e->code : read_shard(f, "model.safetensors");
     json_t *map = json_object_get(index, "weight_map");
     json_object_foreach(map, name, v) {
         const char *file = json_string_value(v);

@@ -151,26 +151,6 @@ struct rs_model_config rs_model_defaults(void)
                                     .hop_length = 160, .preemphasis = 0.97f, .log_guard = 0x1p-24f, .normalize = true, .activation = "relu"};
 }
 
-/* A container that no reader takes: what it seems to be, and what to do. */
-static int unknown(const struct rs_model *m, struct rs_err *e)
-{
-    static const struct { const char *bytes; size_t len; const char *what; } signs[] = {
-        {"version https://git-lfs", 23, "a Git LFS pointer, not the model: run 'git lfs pull' or download the file itself"},
-        {"<!DOCTYPE", 9, "a web page, not a model: the download failed"},
-        {"<!doctype", 9, "a web page, not a model: the download failed"},
-        {"<html", 5, "a web page, not a model: the download failed"},
-        {"PK\3\4", 4, "a zip, perhaps a bare PyTorch checkpoint; give the whole .nemo file"},
-        {"\x08", 1, "perhaps an ONNX file, which this program does not read; use a GGUF or .nemo of a Parakeet model"},
-        {"\x1f\x8b", 2, "compressed with gzip: give it as a file"},
-        {"{", 1, "a JSON file, not a model"},
-    };
-    const struct rs_model_impl *impl = m->impl;
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (impl->size >= signs[i].len && memcmp(impl->data, signs[i].bytes, signs[i].len) == 0)
-            return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is %s", m->path, signs[i].what);
-    return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is no model file that this program knows (GGUF, .nemo, a folder with safetensors, ggml .bin)", m->path);
-}
-
 /* The head is what the tensors are: configurations name heads that the file does not have, and leave out durations. */
 static int settle_head(struct rs_model *m, struct rs_err *e)
 {
@@ -245,7 +225,7 @@ static int read_container(struct rs_model *m, struct rs_err *e)
     else if (rs_nemo_is(impl->data, impl->size))
         rc = rs_nemo_read(m, e);
     else
-        rc = unknown(m, e);
+        rc = rs_model_unlike(m->path, impl->data, impl->size, e);
     rc = rc ? rc : complete(m, e);
     if (rc)
         return rc;
@@ -288,7 +268,7 @@ static int map_file(const char *path, const uint8_t **data, struct stat *st, str
         return rs_fail(e, errno == ENOENT ? RS_E_MODEL_MISSING : RS_E_IO, "the model %s cannot be opened: %s", path, strerror(errno));
     if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_size < 4) {
         close(fd);
-        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file%s", path, st->st_size ? "" : ": it is empty");
+        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file%s", path, st->st_size ? st->st_size < 4 ? ": it ends after its first bytes" : "" : ": it is empty");
     }
     void *at = mmap(NULL, (size_t)st->st_size, PROT_READ, MAP_SHARED, fd, 0);
     const int why = errno;

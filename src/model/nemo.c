@@ -236,10 +236,12 @@ static int read_weights(struct file *f)
     size_t count;
     uint64_t total = 0;
     int rc = rs_pickle_read(&list, &count, pickle->data.at, (size_t)pickle->data.size, f->m->path, f->e);
+    if (!rc && !count)
+        rc = damaged(f, "its weights' table has no tensors");
     for (size_t i = 0; i < count && !rc; i++) {
         rc = add_tensor(f, &list[i], pickle->name, pickle->len - 8);
         total += !rc && f->m->n_tensors ? f->m->tensors[f->m->n_tensors - 1].bytes : 0;
-        if (!rc && total / 2 > f->weights.size)       /* many tensors on the same few values */
+        if (!rc && total > f->weights.size)           /* many tensors on the same few values */
             rc = damaged(f, "its tensors are larger than the file");
     }
     free(list);

@@ -11,7 +11,7 @@
 #include "model/cursor.h"
 
 enum kind { NONE, INT, TEXT, TUPLE, DICT, ORDERED, REBUILD, STORAGE_TYPE, STORAGE, TENSOR, MARK, BLANK };
-enum { MOST = 1 << 18 };        /* values on the stack, in the memo and in tuples: a model of 1.1 G needs some thousands */
+enum { MOST = 1 << 18, MOST_TENSORS = 1 << 15 };     /* values on the stack, in the memo and in tuples: a model of 1.1 G needs some thousands */
 
 struct value {
     enum kind kind;
@@ -178,7 +178,9 @@ static int push_tensor(struct machine *m, const struct value *args)
         p.t.shape[i] = n.n;
     }
     p.offset = (uint64_t)offset.n;
-    if (m->n_tensors >= MOST || !rs_grow((void **)&m->tensors, &m->tensor_cap, m->n_tensors + 1, sizeof p))
+    if (m->n_tensors >= MOST_TENSORS)
+        return bad(m, "it has far more tensors than any model");
+    if (!rs_grow((void **)&m->tensors, &m->tensor_cap, m->n_tensors + 1, sizeof p))
         return rs_fail(m->e, RS_E_NOMEM, "no memory for the tensors of %s", m->path);
     m->tensors[m->n_tensors] = p;
     return push(m, (struct value){.kind = TENSOR, .n = (int64_t)m->n_tensors++});
@@ -203,7 +205,9 @@ static int set_items(struct machine *m, size_t from)
         const struct value *k = &m->stack.v[i], *v = k + 1;
         if (k->kind != TEXT || v->kind != TENSOR)
             continue;
-        if (m->n_named >= MOST || !rs_grow((void **)&m->named, &m->named_cap, m->n_named + 1, sizeof *m->named))
+        if (m->n_named >= MOST_TENSORS)
+            return bad(m, "it has far more tensors than any model");
+        if (!rs_grow((void **)&m->named, &m->named_cap, m->n_named + 1, sizeof *m->named))
             return rs_fail(m->e, RS_E_NOMEM, "no memory for the tensors of %s", m->path);
         m->named[m->n_named] = m->tensors[v->n];
         m->named[m->n_named].name = k->s;

@@ -5,14 +5,13 @@
  * suit its type is copied, because the header's length need not be a multiple of anything. Alone, a file is Silero's
  * voice detector, known by its tensors; Parakeet comes as a folder (huggingface.c).
  */
-#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/container.h"
 #include "model/cursor.h"
-
-enum { MOST_HEADER = 16 << 20 };
+#include "model/json.h"
 
 struct file { struct rs_model *m; const char *path; const uint8_t *data; uint64_t size; enum rs_naming naming; bool silero; struct rs_err *e; };
 
@@ -97,6 +96,38 @@ static int read_tensor(struct file *f, const char *name, const json_t *entry)
     return rs_model_add(f->m, &t, canonical, len, f->e);
 }
 
+struct range { int64_t from, to; };
+
+static int by_start(const void *a, const void *b)
+{
+    const struct range *x = a, *y = b;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+/* Tensors that share bytes: a file that makes little into much. Places that make no sense are refused with their tensor. */
+static int no_overlaps(const struct file *f, json_t *header)
+{
+    const char *name;
+    json_t *entry;
+    size_t n = 0;
+    int rc = 0;
+    struct range *all = calloc(json_object_size(header) + 1, sizeof *all);
+    if (!all)
+        return rs_fail(f->e, RS_E_NOMEM, "no memory for the tensors of %s", f->path);
+    json_object_foreach(header, name, entry) {
+        const json_t *o = json_object_get(entry, "data_offsets");
+        const struct range r = {whole(json_array_get(o, 0)), whole(json_array_get(o, 1))};
+        if (r.from >= 0 && r.to >= r.from)
+            all[n++] = r;
+    }
+    qsort(all, n, sizeof *all, by_start);
+    for (size_t i = 1; i < n && !rc; i++)
+        if (all[i].from < all[i - 1].to)
+            rc = damaged(f, NULL, "two of its tensors lie in the same place");
+    free(all);
+    return rc;
+}
+
 static int read_file(struct file *f, const uint8_t *data, size_t size)
 {
     struct rs_cursor c = {data, data + size, false};
@@ -104,15 +135,13 @@ static int read_file(struct file *f, const uint8_t *data, size_t size)
     const uint8_t *text = rs_cursor_bytes(&c, length);
     const char *name;
     json_t *entry;
-    json_error_t why;
     int rc = 0;
-    if (!text || length > MOST_HEADER)
+    if (!text || length > RS_JSON_MOST)
         return damaged(f, NULL, "its header runs past the end or is too long");
     f->data = c.at;
     f->size = (uint64_t)(c.end - c.at);
-    json_t *header = json_loadb((const char *)text, (size_t)length, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(header))
-        rc = damaged(f, NULL, "its header is no table of tensors");
+    json_t *header = rs_json_object(text, (size_t)length);
+    rc = header ? no_overlaps(f, header) : damaged(f, NULL, "its header is no table of tensors");
     json_object_foreach(header, name, entry)
         if (!rc && strcmp(name, "__metadata__") != 0)
             rc = read_tensor(f, name, entry);
