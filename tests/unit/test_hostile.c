@@ -9,13 +9,16 @@
 
 enum { BLOCK = 512, EXTRA = 64 << 10 };    /* KiB that reading may take beyond the file's size */
 
-struct bytes { uint8_t *p; size_t n; };
+struct bytes { uint8_t *p; size_t n, cap; };
 
 static void put(struct bytes *b, const void *p, size_t n)
 {
-    b->p = realloc(b->p, b->n + n + 1);
-    if (!b->p)
-        abort();
+    if (b->n + n >= b->cap) {
+        b->cap = 2 * b->cap + n + 1;
+        b->p = realloc(b->p, b->cap);
+        if (!b->p)
+            abort();
+    }
     if (p)
         memcpy(b->p + b->n, p, n);
     else
