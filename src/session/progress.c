@@ -241,7 +241,7 @@ bool rs_progress_wants_ahead(struct rs_progress *p)
 {
     pthread_mutex_lock(&p->lock);
     const double now = total_s(p), due = (double)p->window / RS_SAMPLE_RATE + p->o.chunk_s;
-    const bool wants = p->asr.run && !p->o.single_pass && !p->ended && !p->cut && !full(p) && p->speech.any && !p->speech.speaking &&
+    const bool wants = p->asr.run && !p->o.single_pass && !p->o.no_ahead && !p->ended && !p->cut && !full(p) && p->speech.any && !p->speech.speaking &&
                        now - p->speech.last_s >= PAUSE && p->speech.last_s > p->ahead_to + 0.1 && due - now > 1.5 * p->cost_s;
     pthread_mutex_unlock(&p->lock);
     return wants;

@@ -20,6 +20,7 @@ struct rs_progress;
 struct rs_progress_options {
     double chunk_s, overlap_s;     /* 15 and 2; 0 <= overlap <= chunk/2 */
     bool single_pass;              /* everything in one chunk (transcribe of short files, tests) */
+    bool no_ahead;                 /* no look-ahead: the text must not depend on when samples come (files) */
     size_t max_backlog_s;          /* audio kept at most while the engine is behind, in seconds */
 };
 

@@ -418,7 +418,8 @@ static int open_source(struct rs_recorder *r, struct rs_err *e)
 static int open_session(struct rs_recorder *r, struct rs_err *e)
 {
     const struct rs_record_options *o = r->o;
-    const struct rs_progress_options p = {.chunk_s = o->chunk_s, .overlap_s = o->overlap_s, .max_backlog_s = (size_t)o->backlog_s};
+    const struct rs_progress_options p = {.chunk_s = o->chunk_s, .overlap_s = o->overlap_s, .max_backlog_s = (size_t)o->backlog_s,
+                                          .no_ahead = o->input && !o->realtime};
     r->pending = rs_zeroed(PENDING, sizeof *r->pending);
     if (!r->pending)
         return rs_fail(e, RS_E_NOMEM, "There is no memory to record into.");
