@@ -67,6 +67,7 @@ def write(path, model, tokenizer, with_tdt, quantised, steps):
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(NAME)
     w.add_license(LICENCE)
+    w.add_string("rec-stt.language", "en")
     w.add_languages(["en"])
     w.add_description("FastConformer hybrid TDT-CTC, lowercase English, %d training steps" % steps)
     w.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if quantised else gguf.LlamaFileType.ALL_F32)
