@@ -26,6 +26,7 @@ struct job {
     struct rs_chunk chunk;
     struct rs_script script;
     int64_t begun;
+    struct rs_err failed;              /* the first part that could not be read or transcribed; the rest goes on */
 };
 
 static bool is(const struct job *j, const char *format) { return strcmp(j->format, format) == 0; }
@@ -63,9 +64,8 @@ static int show_chunk(struct job *j, bool *wrote, struct rs_err *e)
 static int due_chunks(struct job *j, bool *wrote, struct rs_err *e)
 {
     while (rs_progress_due(j->progress)) {
-        int rc = rs_progress_chunk(j->progress, &j->chunk, e);
-        if (rc == 0)
-            rc = show_chunk(j, wrote, e);
+        rs_progress_chunk(j->progress, &j->chunk, &j->failed);      /* a chunk that fails is a gap, as in a recording */
+        const int rc = show_chunk(j, wrote, e);
         if (rc)
             return rc;
     }
@@ -78,10 +78,10 @@ static int work_through(struct job *j, struct rs_err *e)
     bool wrote = false;
     for (;;) {
         size_t got = 0;
-        const int state = rs_source_read(j->source, block, BLOCK, &got, e);
+        int state = rs_source_read(j->source, block, BLOCK, &got, &j->failed);
         tell_notes(j);
         if (state < 0)
-            return state;
+            state = RS_SOURCE_END;                    /* what came before is transcribed */
         int rc = rs_progress_feed(j->progress, block, got, e);
         if (state == RS_SOURCE_END)
             rs_progress_end(j->progress);
@@ -191,6 +191,8 @@ static int transcribe(struct job *j, struct rs_err *e)
         rc = work_through(j, e);
     }
     rc = rc ? rc : finish(j, e);
+    if (rc == 0 && j->failed.code)
+        rc = rs_fail(e, j->failed.code, "%s", j->failed.msg);
     if (rc == 0)
         keep(j->asr, opening_s);
     rs_chunk_free(&j->chunk);
