@@ -46,6 +46,7 @@ enum {
     PAUSE_MS = 200,                   /* between two reads: look what was lost */
     SETTLE_MS = 400,                  /* how long a server may take to hand over what piled up */
     JITTER_MS = 60, ZEROS_MS = 20,    /* less than this is no loss */
+    NAP_MS = 60, NAPS_A_BUFFER = 8,   /* between two reads once the sound flows */
 };
 
 enum mark_kind { MARK_OVERRUN, MARK_FULL, MARK_PAUSE, MARK_SUSPENDED, MARK_END, MARK_GONE };
@@ -272,9 +273,26 @@ static int recover(struct shared *sh, int error, int *failures)
     return rc;
 }
 
-/* Waits for the device or for news from the reader. False when poll says "ready" though there was nothing. */
+/* Once the sound flows nobody needs its first frame at once: reads by the clock wake the processor six times less
+ * often than the short periods that make the start quick. Only a stop is in a hurry, and it ends the nap. 0: no nap. */
+static int nap_ms(const struct shared *sh)
+{
+    const uint64_t frames = atomic_load_explicit(&sh->ring.written, memory_order_relaxed);
+    const int most = (int)(1000 * sh->pcm.buffer / sh->pcm.rate) / NAPS_A_BUFFER;
+    if (atomic_load(&sh->stop_ns) || (!sh->sound && frames < 2ull * sh->pcm.rate))
+        return 0;
+    return most < NAP_MS ? most : NAP_MS;
+}
+
+/* Waits for the device or for news from the reader. */
 static void wait_for_frames(struct shared *sh, int *idle)
 {
+    const int nap = nap_ms(sh);
+    if (nap) {
+        *idle = 0;
+        rest(sh, nap);
+        return;
+    }
     struct pollfd p[MAX_POLL_FDS + 1] = {{.fd = sh->quit, .events = POLLIN}};
     int n = snd_pcm_poll_descriptors(sh->pcm.handle, p + 1, MAX_POLL_FDS);
     n = n < 0 ? 0 : n;
