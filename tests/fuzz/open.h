@@ -56,35 +56,52 @@ static inline void fuzz_put(const char *folder, const char *name, const void *da
     }
 }
 
+static char fuzz_folder_path[256], fuzz_folder_name[64];
+
+static inline void fuzz_leave(void)
+{
+    char command[300];
+    if (!*fuzz_folder_name)
+        return;
+    *fuzz_folder_name = 0;
+    snprintf(command, sizeof command, "rm -r '%s'", fuzz_folder_path);
+    if (system(command))
+        return;
+}
+
+/* A folder in memory (where TMPDIR says, see scripts/lint/fuzz) with the fixture's files but for one. */
+static inline int fuzz_enter(const char *name)
+{
+    static const char *const files[] = {"config.json", "tokenizer.json", "preprocessor_config.json", "model.safetensors"};
+    const char *base = getenv("TMPDIR");
+    snprintf(fuzz_folder_path, sizeof fuzz_folder_path, "%.200s/rec-stt-fuzz-%ld", base ? base : "/tmp", (long)getpid());
+    if (mkdir(fuzz_folder_path, 0700))
+        return -1;
+    snprintf(fuzz_folder_name, sizeof fuzz_folder_name, "%s", name);
+    atexit(fuzz_leave);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char from[300], here[4096], path[300];
+        snprintf(from, sizeof from, "tests/fixtures/containers/tiny-ctc-hf/%s", files[i]);
+        snprintf(path, sizeof path, "%s/%s", fuzz_folder_path, files[i]);
+        if (strcmp(files[i], name) != 0 && realpath(from, here) && symlink(here, path) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* The folder with its files as they are but for one, which has these bytes. */
 static inline int fuzz_folder(const uint8_t *data, size_t size, const char *name)
 {
-    static const char *const files[] = {"config.json", "tokenizer.json", "preprocessor_config.json", "model.safetensors"};
-    static char folder[64], path[300];
     struct rs_model *m;
     struct rs_err e = {0};
-    if (!*folder) {
-        snprintf(folder, sizeof folder, "/tmp/rec-stt-fuzz-%ld", (long)getpid());
-        mkdir(folder, 0700);
+    if (strcmp(fuzz_folder_name, name) != 0) {
+        fuzz_leave();
+        if (fuzz_enter(name))
+            abort();
     }
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-        if (strcmp(files[i], name) == 0) {
-            fuzz_put(folder, name, data, size);
-        } else {
-            char from[300], here[4096];
-            snprintf(from, sizeof from, "tests/fixtures/containers/tiny-ctc-hf/%s", files[i]);
-            if (realpath(from, here) && symlink(here, path) != 0)
-                return 0;
-        }
-    }
-    if (rs_model_open(&m, folder, &e) == 0)
+    fuzz_put(fuzz_folder_path, name, data, size);
+    if (rs_model_open(&m, fuzz_folder_path, &e) == 0)
         fuzz_use(m);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
     return 0;
 }
 
