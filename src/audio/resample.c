@@ -20,7 +20,7 @@
 
 #include "base/mem.h"
 
-#define OUT_RATE 16000
+enum { OUT_RATE = 16000, RUNS_A_SECOND = 200 };      /* a quiet microphone gives single zeros, but not for 5 ms */
 
 struct rs_mix {
     int rate, channels;
@@ -200,7 +200,10 @@ int rs_mix_push(struct rs_mix *m, const float *frames, size_t n, struct rs_err *
         if (sound && m->facts.first_sound < 0)
             m->facts.first_sound = m->facts.frames;
         m->facts.zero_run = sound ? 0 : m->facts.zero_run + 1;
-        m->facts.zeros += !sound;
+        if (m->facts.zero_run == m->rate / RUNS_A_SECOND)
+            m->facts.zeros += m->facts.zero_run;
+        else if (m->facts.zero_run > m->rate / RUNS_A_SECOND)
+            m->facts.zeros++;
         m->facts.frames++;
         if (++m->filled == m->block) {
             const int rc = finish_block(m, false, e);

@@ -32,7 +32,7 @@ struct rs_mix_facts {
     int64_t frames;            /* put in so far, with silence */
     int64_t first_sound;       /* the first frame that is not zero, -1: none yet */
     int64_t zero_run;          /* frames of exact zeros at the end so far */
-    int64_t zeros;             /* frames of exact zeros in all, inserted silence not counted */
+    int64_t zeros;             /* frames in runs of 5 ms of exact zeros or more; inserted silence is not counted */
     int64_t bad_samples;       /* NaN or infinite */
 };
 const struct rs_mix_facts *rs_mix_facts(const struct rs_mix *m);

@@ -39,6 +39,7 @@ struct rs_progress {
     size_t window;                     /* where the open window begins */
     float *prob;
     size_t hops, hops_cap;             /* the detector's answers since the session began */
+    size_t hop_base;                   /* of which prob[0] is this one: as old as the sound that is kept */
     struct rs_speech_state speech;
     int run;                           /* hops of speech in a row */
     bool ended, cut, finished;
@@ -157,7 +158,7 @@ static double total_s(const struct rs_progress *p) { return (double)(p->base + p
 static void hear(struct rs_progress *p, float prob)
 {
     const double from = (double)p->hops * HOP;
-    p->prob[p->hops++] = prob;
+    p->prob[p->hops++ - p->hop_base] = prob;
     const bool speech = prob >= (p->run ? STAYS : SPEECH);
     p->run = speech ? p->run + 1 : 0;
     p->speech.speaking = p->run >= ARMS;
@@ -175,7 +176,7 @@ static int take(struct rs_progress *p, const float *pcm, size_t n, struct rs_err
     if (!p->o.single_pass && p->o.max_backlog_s && p->base + p->count + n > p->window + samples(p->o.chunk_s) + p->o.max_backlog_s * RS_SAMPLE_RATE)
         return rs_fail(e, RS_E_BACKPRESSURE, "Transcription is more than %zu s behind the recording.", p->o.max_backlog_s);
     if (!rs_grow((void **)&p->audio, &p->cap, p->count + n, sizeof *p->audio) ||
-        !rs_grow((void **)&p->prob, &p->hops_cap, p->hops + CALL / RS_VAD_HOP + 2, sizeof *p->prob))
+        !rs_grow((void **)&p->prob, &p->hops_cap, p->hops - p->hop_base + CALL / RS_VAD_HOP + 2, sizeof *p->prob))
         return rs_fail(e, RS_E_NOMEM, "There is no memory left for sound.");
     memcpy(p->audio + p->count, pcm, n * sizeof *pcm);
     p->count += n;
@@ -256,8 +257,8 @@ static double last_audible(const struct rs_progress *p, double from, double to)
             return to;                 /* nothing of it was judged yet */
         hop = p->hops;
     }
-    for (; hop > 0 && (double)hop * HOP > from; hop--)
-        if (p->prob[hop - 1] >= AUDIBLE)
+    for (; hop > p->hop_base && (double)hop * HOP > from; hop--)
+        if (p->prob[hop - 1 - p->hop_base] >= AUDIBLE)
             return (double)hop * HOP;
     return from;
 }
@@ -321,13 +322,15 @@ static double speech_share(struct rs_progress *p, double *from, double *to)
 {
     pthread_mutex_lock(&p->lock);
     size_t a = (size_t)(*from / HOP), b = (size_t)(*to / HOP), said = 0;
+    const size_t base = p->hop_base;
+    a = a > base ? a : base;
     b = b < p->hops ? b : p->hops;
-    while (a < b && p->prob[a] < SPEECH)
+    while (a < b && p->prob[a - base] < SPEECH)
         a++;
-    while (b > a && p->prob[b - 1] < SPEECH)
+    while (b > a && p->prob[b - 1 - base] < SPEECH)
         b--;
     for (size_t i = a; i < b; i++)
-        said += p->prob[i] >= SPEECH;
+        said += p->prob[i - base] >= SPEECH;
     pthread_mutex_unlock(&p->lock);
     *from = (double)a * HOP;
     *to = (double)b * HOP;
@@ -498,6 +501,11 @@ static void advance(struct rs_progress *p, const struct plan *w)
         memmove(p->audio, p->audio + (from - p->base), (p->count - (from - p->base)) * sizeof *p->audio);
     p->count -= from - p->base;
     p->base = from;
+    const size_t hop = from / RS_VAD_HOP < p->hops ? from / RS_VAD_HOP : p->hops;
+    if (hop > p->hop_base) {
+        memmove(p->prob, p->prob + (hop - p->hop_base), (p->hops - hop) * sizeof *p->prob);
+        p->hop_base = hop;
+    }
     p->cut = p->cut && !w->cut;
     p->finished = w->final;
 }

@@ -544,7 +544,7 @@ static int prepare(struct rs_recorder *r, const struct rs_record_options *o, str
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->giving, NULL);
     pthread_cond_init(&r->wake, NULL);
-    rs_timing_init(&r->timing, rs_process_start_ns());
+    rs_timing_init(&r->timing, rs_process_start_ns(), o->timing);
     const int rc = block_signals(r, e);
     return rc ? rc : rs_writer_open(&r->writer, STDOUT_FILENO, (size_t)o->queue_kib * 1024, written, r, e);
 }

@@ -5,9 +5,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-void rs_timing_init(struct rs_timing *t, int64_t origin_ns)
+void rs_timing_init(struct rs_timing *t, int64_t origin_ns, bool wanted)
 {
-    *t = (struct rs_timing){.origin_ns = origin_ns};
+    *t = (struct rs_timing){.origin_ns = origin_ns, .wanted = wanted};
     pthread_mutex_init(&t->lock, NULL);
 }
 
@@ -19,6 +19,8 @@ void rs_timing_free(struct rs_timing *t)
 
 void rs_timing_add(struct rs_timing *t, const char *stage, const char *backend, int chunk, int64_t start_ns, int64_t end_ns)
 {
+    if (!t->wanted)
+        return;
     pthread_mutex_lock(&t->lock);
     if (rs_grow((void **)&t->spans, &t->cap, t->count + 1, sizeof *t->spans))
         t->spans[t->count++] = (struct rs_span){stage, backend, chunk, start_ns, end_ns > start_ns ? end_ns : start_ns};

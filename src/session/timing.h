@@ -17,9 +17,11 @@ struct rs_timing {
     struct rs_span *spans;
     size_t count, cap;
     int64_t origin_ns;
+    bool wanted;
 };
 
-void rs_timing_init(struct rs_timing *t, int64_t origin_ns);
+/* Unless it is wanted nothing is kept: a recording may take hours. */
+void rs_timing_init(struct rs_timing *t, int64_t origin_ns, bool wanted);
 void rs_timing_free(struct rs_timing *t);
 
 /* chunk -1: none. A span that memory has no room for is left out. */

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,12 +54,14 @@ int snd_pcm_poll_descriptors(snd_pcm_t *pcm, void *descriptors, unsigned space)
 ssize_t read(int fd, void *to, size_t n)
 {
     size_t done = 0;
+    struct stat st;
+    const int whole = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
     while (done < n) {
         const ssize_t got = syscall(SYS_read, fd, (char *)to + done, n - done);
         if (got <= 0)
             return done ? (ssize_t)done : got;
         done += (size_t)got;
-        if (n < 4096)                 /* a descriptor of the recorder's own */
+        if (!whole)                   /* a descriptor of the recorder's own */
             break;
     }
     return (ssize_t)done;
