@@ -1,9 +1,10 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--lm-weights WEIGHT,PRIOR,BONUS]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
---raw takes the last ones.  A head that was never trained is left out (unless
+--raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
+language model (language_model.py) for the decoder's beam.  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
 weights and 1x1 convolutions whose rows divide by 32; other convolutions,
 embedding and LSTM f16; norms, biases and statistics f32.
@@ -62,7 +63,7 @@ def storage_type(name, array, quantised):
     return kinds.Q8_0
 
 
-def write(path, model, tokenizer, with_tdt, quantised, steps):
+def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, weights=None):
     c = model.config
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(NAME)
@@ -110,6 +111,10 @@ def write(path, model, tokenizer, with_tdt, quantised, steps):
             w.add_tensor(name, array.astype(np.float16))
         else:
             w.add_tensor(name, array.astype(np.float32))
+    if ngrams is not None:
+        for key, value in zip(("weight", "prior", "bonus"), weights):
+            w.add_float32("rec-stt.lm." + key, value)
+        w.add_tensor("lm.ngrams", ngrams)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -122,6 +127,8 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--random", action="store_true")
+    parser.add_argument("--lm")
+    parser.add_argument("--lm-weights", default="0.5,0.2,0.6")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)
@@ -132,6 +139,12 @@ def main():
     for name, quantised in (("default-f32.gguf", False), ("default-q8_0.gguf", True)):
         path = os.path.join(options.folder, name)
         write(path + ".new", model, tokenizer, with_tdt, quantised, state["step"])
+        os.replace(path + ".new", path)
+        print("%s: %d bytes" % (path, os.path.getsize(path)))
+    if options.lm:
+        path = os.path.join(options.folder, "default-lm.gguf")
+        write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),
+              [float(w) for w in options.lm_weights.split(",")])
         os.replace(path + ".new", path)
         print("%s: %d bytes" % (path, os.path.getsize(path)))
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asr/beam.h"
 #include "asr/weights.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
@@ -18,6 +19,14 @@
 #define MAX_LAYERS 4
 
 /* ---- Network ---- */
+
+/* What the predictor knows after some tokens. */
+struct predictor {
+    float *state;                             /* per layer: c, h [hidden] */
+    float *said;                              /* [joint] */
+    float *recalled;                          /* per layer: W_hh·h + b_hh [4·hidden] */
+    float *prior;                             /* [pieces]: beam only, see beam.h */
+};
 
 struct rs_transducer {
     struct rs_pool *pool;
@@ -29,10 +38,13 @@ struct rs_transducer {
     struct rs_linear enc, pred, out;          /* [joint][width], [joint][hidden], [pieces+1+durations][joint] */
     void (*activate)(const float *x, int n, float *y);
     struct rs_arena own, chunk, step;
-    float *state;                             /* per layer: c, h [hidden] */
-    float *x, *gates, *said, *z, *logits;
-    float *recalled;                          /* per layer: W_hh·h + b_hh [4·hidden] */
+    struct predictor slots[RS_BEAM_SLOTS], *now;   /* the greedy search has one only */
     bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
+    float *x, *gates, *z, *logits;            /* one row; with a language model RS_BEAM_WIDTH rows */
+    struct rs_ngram *lm;                      /* NULL: greedy */
+    struct rs_beam_options beam;
+    struct rs_pool *alone;                    /* the beam's products are too small to be shared */
+    float *common;                            /* what the encoder says on average [joint] */
     const float *heard;                       /* this run's [frames][joint] */
 };
 
@@ -50,17 +62,17 @@ static bool predict(struct rs_transducer *t, const int *token)
     else
         memset(t->x, 0, d * sizeof *t->x);
     for (int l = 0; l < t->layers; l++) {
-        float *c = t->state + 2 * d * (size_t)l, *h = c + d;
+        float *c = t->now->state + 2 * d * (size_t)l, *h = c + d;
         rs_arena_reset(&t->step);
         if (!(known && l == 0) && !rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
             return false;
-        rs_kernels()->add(t->recalled + 4 * d * (size_t)l, 4 * t->hidden, 1, t->gates);
+        rs_kernels()->add(t->now->recalled + 4 * d * (size_t)l, 4 * t->hidden, 1, t->gates);
         rs_lstm_cell(t->gates, t->hidden, c, h);
         x = h;
     }
     t->recall = true;
     rs_arena_reset(&t->step);
-    return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->said);
+    return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->now->said);
 }
 
 /* The scores of z, and after a token what the layers remember, in one go: it is all one stream of weights. */
@@ -73,13 +85,15 @@ static bool score(struct rs_transducer *t)
     int count = 1;
     for (int i = 0; i < t->layers && t->recall; i++, count++) {
         l[count] = &t->hh[i];
-        x[count] = t->state + d * (2 * (size_t)i + 1);
-        y[count] = t->recalled + 4 * d * (size_t)i;
+        x[count] = t->now->state + d * (2 * (size_t)i + 1);
+        y[count] = t->now->recalled + 4 * d * (size_t)i;
     }
     t->recall = false;
     rs_arena_reset(&t->step);
     return rs_linear_vectors(l, x, y, count, t->pool, &t->step);
 }
+
+/* For the greedy search */
 
 static bool best(void *net, int frame, struct rs_step *step)
 {
@@ -87,7 +101,7 @@ static bool best(void *net, int frame, struct rs_step *step)
     const float *heard = t->heard + (size_t)frame * (size_t)t->joint;
     const int tokens = t->pieces + 1;
     for (int i = 0; i < t->joint; i++)
-        t->z[i] = heard[i] + t->said[i];
+        t->z[i] = heard[i] + t->now->said[i];
     t->activate(t->z, t->joint, t->z);
     if (!score(t))
         return false;
@@ -108,13 +122,122 @@ static bool take(void *net, int token)
 /* The start: h is 0, and what is remembered is the bias alone. */
 static bool recall_nothing(struct rs_transducer *t)
 {
-    memset(t->state, 0, 2 * sizeof *t->state * (size_t)t->hidden * (size_t)t->layers);
+    memset(t->now->state, 0, 2 * sizeof *t->now->state * (size_t)t->hidden * (size_t)t->layers);
     for (int i = 0; i < t->layers; i++) {
         rs_arena_reset(&t->step);
-        if (!rs_linear_vector(&t->hh[i], t->pool, &t->step, t->state, t->recalled + 4 * (size_t)t->hidden * (size_t)i))
+        if (!rs_linear_vector(&t->hh[i], t->pool, &t->step, t->now->state, t->now->recalled + 4 * (size_t)t->hidden * (size_t)i))
             return false;
     }
     return true;
+}
+
+/* ---- For the beam: the same for a few readings at once ---- */
+
+/* rows of z → rows of scores */
+static bool score_rows(struct rs_transducer *t, int n)
+{
+    struct rs_rows rows;
+    t->activate(t->z, n * t->joint, t->z);
+    rs_arena_reset(&t->step);
+    if (!rs_rows_prepare(&rows, t->out.backend, t->alone, &t->step, t->z, t->joint, n, t->joint))
+        return false;
+    rs_linear_apply(&t->out, &rows, t->alone, RS_ACT_NONE, 1, false, t->logits, t->outputs);
+    return true;
+}
+
+static const float *beam_score(void *net, const int *slots, int n, int frame)
+{
+    struct rs_transducer *t = net;
+    const float *heard = t->heard + (size_t)frame * (size_t)t->joint;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < t->joint; j++)
+            t->z[i * t->joint + j] = heard[j] + t->slots[slots[i]].said[j];
+    return score_rows(t, n) ? t->logits : NULL;
+}
+
+/* What the predictor would say next without hearing: log probabilities of the pieces at an average frame. */
+static bool set_priors(struct rs_transducer *t, const int *slots, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < t->joint; j++)
+            t->z[i * t->joint + j] = t->common[j] + t->slots[slots[i]].said[j];
+    if (!score_rows(t, n))
+        return false;
+    for (int i = 0; i < n; i++) {
+        const float *x = t->logits + (size_t)i * (size_t)t->outputs, top = x[rs_argmax(x, t->pieces)];
+        const float norm = top + logf(rs_kernels()->sum_exp(x, t->pieces, top));
+        for (int j = 0; j < t->pieces; j++)
+            t->slots[slots[i]].prior[j] = x[j] - norm;
+    }
+    return true;
+}
+
+static float beam_prior(void *net, int slot, int token)
+{
+    return ((const struct rs_transducer *)net)->slots[slot].prior[token];
+}
+
+/* One layer of n predictors; x holds their inputs, and their answers afterwards. */
+static bool take_layer(struct rs_transducer *t, int l, const int *from, const int *tokens, const int *to, int n)
+{
+    const size_t d = (size_t)t->hidden, four = 4 * d;
+    struct rs_rows rows;
+    rs_arena_reset(&t->step);
+    if (l == 0 && t->answers) {
+        for (int i = 0; i < n; i++)
+            rs_dequantize(RS_F16, t->answers + four * (size_t)tokens[i], t->gates + four * (size_t)i, 4 * t->hidden);
+    } else {
+        if (!rs_rows_prepare(&rows, t->ih[l].backend, t->alone, &t->step, t->x, t->hidden, n, t->hidden))
+            return false;
+        rs_linear_apply(&t->ih[l], &rows, t->alone, RS_ACT_NONE, 1, false, t->gates, 4 * t->hidden);
+    }
+    for (int i = 0; i < n; i++) {
+        float *gates = t->gates + four * (size_t)i, *c = t->slots[to[i]].state + 2 * d * (size_t)l, *h = c + d;
+        memcpy(c, t->slots[from[i]].state + 2 * d * (size_t)l, d * sizeof *c);
+        rs_kernels()->add(t->slots[from[i]].recalled + four * (size_t)l, 4 * t->hidden, 1, gates);
+        rs_lstm_cell(gates, t->hidden, c, h);
+        memcpy(t->x + d * (size_t)i, h, d * sizeof *h);
+    }
+    rs_arena_reset(&t->step);
+    if (!rs_rows_prepare(&rows, t->hh[l].backend, t->alone, &t->step, t->x, t->hidden, n, t->hidden))
+        return false;
+    rs_linear_apply(&t->hh[l], &rows, t->alone, RS_ACT_NONE, 1, false, t->gates, 4 * t->hidden);
+    for (int i = 0; i < n; i++)
+        memcpy(t->slots[to[i]].recalled + four * (size_t)l, t->gates + four * (size_t)i, four * sizeof(float));
+    if (l + 1 == t->layers)
+        rs_linear_apply(&t->pred, &rows, t->alone, RS_ACT_NONE, 1, false, t->z, t->joint);
+    return true;
+}
+
+static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+{
+    struct rs_transducer *t = net;
+    for (int i = 0; i < n && !t->answers; i++)
+        rs_tensor_row(t->embed, tokens[i], t->x + (size_t)i * (size_t)t->hidden);
+    for (int l = 0; l < t->layers; l++)
+        if (!take_layer(t, l, from, tokens, to, n))
+            return false;
+    for (int i = 0; i < n; i++)
+        memcpy(t->slots[to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
+    return set_priors(t, to, n);
+}
+
+static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
+{
+    const struct rs_beam_net net = {beam_score, beam_take, beam_prior, t};
+    memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
+    for (int i = 0; i < frames; i++)
+        rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
+    const int start = 0;
+    const size_t d = (size_t)t->hidden;
+    bool ok = set_priors(t, &start, 1);
+    for (size_t l = 0; l < (size_t)t->layers && ok; l++) {
+        rs_arena_reset(&t->step);
+        ok = rs_linear_vector(&t->hh[l], t->alone, &t->step, t->now->state + d * (2 * l + 1), t->now->recalled + 4 * d * l);
+    }
+    if (!ok)
+        return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+    return rs_beam_search(&net, &t->beam, frames, out, e);
 }
 
 int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
@@ -127,10 +250,13 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     rs_linear_apply(&t->enc, &rows, t->pool, RS_ACT_NONE, 1, false, heard, t->joint);
     t->heard = heard;
-    const struct rs_transducer_net net = {best, take, t};
+    t->now = t->slots;
     rs_pool_busy(t->pool);
     int rc = recall_nothing(t) && predict(t, NULL) ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
-    rc = rc ? rc : rs_transducer_search(&net, frames, t->pieces, t->max_symbols, out, e);
+    if (!rc && t->lm)
+        rc = beam(t, frames, out, e);
+    else if (!rc)
+        rc = rs_transducer_search(&(struct rs_transducer_net){best, take, t}, frames, t->pieces, t->max_symbols, out, e);
     rs_pool_idle(t->pool);
     return rc;
 }
@@ -208,13 +334,18 @@ static void choose_activation(struct rs_transducer *t, struct rs_weights *w)
 static void get_room(struct rs_transducer *t, struct rs_weights *w)
 {
     const size_t d = (size_t)t->hidden;
-    t->state = rs_weights_room(w, 2 * d * (size_t)t->layers);
-    t->x = rs_weights_room(w, d);
-    t->gates = rs_weights_room(w, 4 * d);
-    t->recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
-    t->said = rs_weights_room(w, (size_t)t->joint);
-    t->z = rs_weights_room(w, (size_t)t->joint);
-    t->logits = rs_weights_room(w, (size_t)t->outputs);
+    const size_t rows = t->lm ? RS_BEAM_WIDTH : 1;
+    for (int i = 0; i < (t->lm ? RS_BEAM_SLOTS : 1); i++) {
+        t->slots[i].state = rs_weights_room(w, 2 * d * (size_t)t->layers);
+        t->slots[i].recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
+        t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
+        t->slots[i].prior = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
+    }
+    t->x = rs_weights_room(w, rows * d);
+    t->gates = rs_weights_room(w, rows * 4 * d);
+    t->z = rs_weights_room(w, rows * (size_t)t->joint);
+    t->logits = rs_weights_room(w, rows * (size_t)t->outputs);
+    t->common = t->lm ? rs_weights_room(w, (size_t)t->joint) : NULL;
 }
 
 /* The first layer's answer to every token, from the pack or into it: one row to read instead of a matrix. */
@@ -243,6 +374,27 @@ static void packed_answers(struct rs_transducer *t, struct rs_weights *w, struct
     t->answers = room;
 }
 
+/* With a language model in the file the search is a beam. */
+static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
+{
+    const struct rs_model_config *c = &w->model->config;
+    const struct rs_tensor *ngrams = w->rc ? NULL : rs_model_find(w->model, "lm.ngrams");
+    if (!ngrams)
+        return;
+    for (int i = 0; i < t->n_durations && !w->rc; i++)
+        if (t->durations[i] > RS_BEAM_DURATION)
+            w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
+    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus)))
+        w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
+    if (!w->rc)
+        w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);
+    if (!w->rc)
+        w->rc = rs_pool_new(&t->alone, 1, w->e);
+    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .bonus = c->lm_bonus, .pieces = t->pieces,
+                                       .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
+                                       .n_durations = t->n_durations};
+}
+
 int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
                        struct rs_pool *pool, int width, struct rs_err *e)
 {
@@ -262,6 +414,7 @@ int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, con
     rs_weights_linear(&w, &t->pred, "joint.", "pred", t->joint, t->hidden);
     rs_weights_linear(&w, &t->out, "joint.", "joint_net.2", t->outputs, t->joint);
     choose_activation(t, &w);
+    load_language_model(t, &w);
     get_room(t, &w);
     if (!w.rc && pack && b->bits != 4)             /* they are larger than the matrix: not where memory counts */
         packed_answers(t, &w, pack);
@@ -284,6 +437,8 @@ void rs_transducer_close(struct rs_transducer *t)
     rs_linear_free(&t->enc);
     rs_linear_free(&t->pred);
     rs_linear_free(&t->out);
+    rs_ngram_close(t->lm);
+    rs_pool_free(t->alone);
     rs_arena_free(&t->own);
     rs_arena_free(&t->chunk);
     rs_arena_free(&t->step);

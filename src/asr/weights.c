@@ -50,7 +50,7 @@ const float *rs_weights_values(struct rs_weights *w, const char *prefix, const c
         return NULL;
     if (t->type == RS_F32 && (uintptr_t)t->data % sizeof(float) == 0)
         return t->data;
-    if (t->type == RS_I64) {
+    if (rs_type_whole(t->type)) {
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the tensor %s of %s holds whole numbers: fetch the model again", full, w->model->path);
         return NULL;
     }

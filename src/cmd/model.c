@@ -139,7 +139,7 @@ static int info(const struct options *o, const char *name, struct rs_err *e)
     for (size_t i = 0; i < m->n_tensors; i++) {
         bytes[m->tensors[i].type] += m->tensors[i].bytes;
         all += m->tensors[i].bytes;
-        values += m->tensors[i].type == RS_I64 ? 0 : rs_tensor_count(&m->tensors[i]);
+        values += rs_type_whole(m->tensors[i].type) ? 0 : rs_tensor_count(&m->tensors[i]);
     }
     const bool asr = m->config.arch == RS_ARCH_FASTCONFORMER;
     printf("name          %s\npath          %s\ncontainer     %s\narchitecture  %s\n", m->name, m->path, m->container,
@@ -170,7 +170,7 @@ static int verify(const struct options *o, const char *name, struct rs_err *e)
         const struct rs_tensor *t = &m->tensors[i];
         const int block = rs_type_block(t->type);
         float v[256];
-        for (int64_t at = 0; t->type != RS_I64 && at < rs_tensor_count(t) && !rc; at += block) {
+        for (int64_t at = 0; !rs_type_whole(t->type) && at < rs_tensor_count(t) && !rc; at += block) {
             rs_dequantize(t->type, (const uint8_t *)t->data + (size_t)(at / block) * rs_type_bytes(t->type), v, block);
             for (int k = 0; k < block && !rc; k++)
                 if (!isfinite(v[k]))

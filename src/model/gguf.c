@@ -227,6 +227,9 @@ static int read_config(struct file *f)
     c->log_guard = (float)number(f, "parakeet.preprocessor.log_zero_guard parakeet.preproc.log_zero_guard_value", 0x1p-24);
     const struct text normalize = string(f, "asr.preprocessor.normalize parakeet.preprocessor.normalize stt.frontend.normalize parakeet.preproc.normalize");
     c->normalize = normalize.len == 0 || is(normalize, "per_feature");
+    c->lm_weight = (float)number(f, "rec-stt.lm.weight", 0);
+    c->lm_prior = (float)number(f, "rec-stt.lm.prior", 0);
+    c->lm_bonus = (float)number(f, "rec-stt.lm.bonus", 0);
     const struct text activation = string(f, "parakeet.joint.activation stt.parakeet.joint.activation");
     copy(c->activation, sizeof c->activation, activation.len ? activation : (struct text){"relu", 4});
     read_durations(f);
@@ -277,7 +280,7 @@ static bool type_of(uint32_t ggml, enum rs_type *type)
 {
     static const struct { uint32_t ggml; enum rs_type type; } known[] = {
         {0, RS_F32}, {1, RS_F16}, {2, RS_Q4_0}, {6, RS_Q5_0}, {8, RS_Q8_0}, {12, RS_Q4_K}, {13, RS_Q5_K}, {14, RS_Q6_K},
-        {27, RS_I64}, {30, RS_BF16}};
+        {24, RS_I8}, {27, RS_I64}, {30, RS_BF16}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].ggml == ggml) {
             *type = known[i].type;

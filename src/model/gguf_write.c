@@ -106,6 +106,11 @@ static void put_keys(struct out *o)
     key_text(o, "asr.preprocessor.normalize", c->normalize ? "per_feature" : "NA");
     key_int(o, "asr.rnnt.max_symbols_per_step", U32, c->max_symbols);
     key_text(o, "parakeet.joint.activation", c->activation);
+    if (rs_model_find(m, "lm.ngrams")) {
+        key_real(o, "rec-stt.lm.weight", (double)c->lm_weight);
+        key_real(o, "rec-stt.lm.prior", (double)c->lm_prior);
+        key_real(o, "rec-stt.lm.bonus", (double)c->lm_bonus);
+    }
     if (c->n_durations) {
         key(o, "asr.tdt.durations", ARRAY);
         put_uint(o, U32, 4);
@@ -155,7 +160,7 @@ static uint64_t bytes_of(const struct out *o, const struct rs_tensor *t)
 static uint32_t ggml_type(enum rs_type type)
 {
     static const uint8_t ids[RS_TYPE_COUNT] = {[RS_F32] = 0, [RS_F16] = 1, [RS_Q4_0] = 2, [RS_Q5_0] = 6, [RS_Q8_0] = 8, [RS_Q4_K] = 12,
-                                               [RS_Q5_K] = 13, [RS_Q6_K] = 14, [RS_I64] = 27, [RS_BF16] = 30};
+                                               [RS_Q5_K] = 13, [RS_Q6_K] = 14, [RS_I8] = 24, [RS_I64] = 27, [RS_BF16] = 30};
     return ids[type];
 }
 

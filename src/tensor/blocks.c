@@ -111,6 +111,10 @@ void rs_dequantize(enum rs_type type, const void *src, float *dst, int64_t count
             dst[i] = (float)v;
         }
         return;
+    case RS_I8:
+        for (int64_t i = 0; i < count; i++)
+            dst[i] = (float)(int8_t)s[i];
+        return;
     case RS_Q8_0: decode = decode_q8_0; break;
     case RS_Q4_0: decode = decode_q4_0; break;
     case RS_Q5_0: decode = decode_q5_0; break;

@@ -7,7 +7,7 @@ static const struct { const char *name; int block; size_t bytes; } types[RS_TYPE
     [RS_F32] = {"f32", 1, 4},       [RS_F16] = {"f16", 1, 2},        [RS_BF16] = {"bf16", 1, 2},
     [RS_Q8_0] = {"q8_0", 32, 34},   [RS_Q4_0] = {"q4_0", 32, 18},    [RS_Q5_0] = {"q5_0", 32, 22},
     [RS_Q4_K] = {"q4_K", 256, 144}, [RS_Q5_K] = {"q5_K", 256, 176},  [RS_Q6_K] = {"q6_K", 256, 210},
-    [RS_I64] = {"i64", 1, 8},
+    [RS_I64] = {"i64", 1, 8},       [RS_I8] = {"i8", 1, 1},
 };
 
 const char *rs_type_name(enum rs_type type)

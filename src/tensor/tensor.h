@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum rs_type {
-    RS_F32, RS_F16, RS_BF16, RS_Q8_0, RS_Q4_0, RS_Q5_0, RS_Q4_K, RS_Q5_K, RS_Q6_K, RS_I64, RS_TYPE_COUNT
+    RS_F32, RS_F16, RS_BF16, RS_Q8_0, RS_Q4_0, RS_Q5_0, RS_Q4_K, RS_Q5_K, RS_Q6_K, RS_I64, RS_I8, RS_TYPE_COUNT
 };
 
 struct rs_tensor {
@@ -26,6 +26,8 @@ static inline int64_t rs_tensor_count(const struct rs_tensor *t)
         n *= t->shape[i];
     return n;
 }
+
+static inline int rs_type_whole(enum rs_type type) { return type == RS_I64 || type == RS_I8; }   /* counters, bytes: no weights */
 
 const char *rs_type_name(enum rs_type type);              /* "q8_0" */
 int rs_type_block(enum rs_type type);                     /* values in a block (1 for plain types) */

@@ -73,7 +73,7 @@ static float *read_tensor(const struct rs_model *m, const char *name, int ndim, 
     if (rs_model_need(m, &t, name, ndim, shape, e) < 0)
         return NULL;
     const int64_t count = rs_tensor_count(t);
-    if (t->type == RS_I64 || count % rs_type_block(t->type) != 0) {
+    if (rs_type_whole(t->type) || count % rs_type_block(t->type) != 0) {
         rs_fail(e, RS_E_MODEL_BAD, "In %s the tensor %s has a type that a voice detector cannot use.", m->path, name);
         return NULL;
     }

@@ -20,7 +20,7 @@ static inline void fuzz_use(struct rs_model *m)
     for (size_t i = 0; i < m->n_tensors; i++) {
         const struct rs_tensor *t = &m->tensors[i];
         float block[256];
-        if (t->type != RS_I64 && rs_tensor_count(t) >= rs_type_block(t->type) && rs_type_block(t->type) <= 256)
+        if (!rs_type_whole(t->type) && rs_tensor_count(t) >= rs_type_block(t->type) && rs_type_block(t->type) <= 256)
             rs_dequantize(t->type, t->data, block, rs_type_block(t->type));
     }
     if (m->config.arch == RS_ARCH_SILERO_VAD && rs_silero_new(&detector, m, &e) == 0)

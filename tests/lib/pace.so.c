@@ -1,7 +1,6 @@
 /* Preloaded beside ALSA's file plugin over its null device, which has all its frames at once: gives them PACE times as
  * fast as a clock would, and nothing to poll for. The plugin takes a short read of its file for a whole one, so reads
  * of a pipe are made whole here. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
