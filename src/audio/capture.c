@@ -68,7 +68,7 @@ struct shared {
     int opened;                       /* 0: not yet, 1: recording, -1: failed */
     struct rs_err error;
     /* the thread's own */
-    bool sound;
+    bool sound, plenty;               /* one sample that is not zero came; the last read gave a period or more */
     int64_t slept_ns;                 /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC */
     uint64_t full_frames;             /* lost because the ring was full, not yet told */
     struct mark pending;              /* waits for room among the marks */
@@ -274,12 +274,13 @@ static int recover(struct shared *sh, int error, int *failures)
 }
 
 /* Once the sound flows nobody needs its first frame at once: reads by the clock wake the processor six times less
- * often than the short periods that make the start quick. Only a stop is in a hurry, and it ends the nap. 0: no nap. */
+ * often than the short periods that make the start quick. Only a stop is in a hurry, and it ends the nap. A device that
+ * hands out less than a period at a time is not kept waiting. 0: no nap. */
 static int nap_ms(const struct shared *sh)
 {
     const uint64_t frames = atomic_load_explicit(&sh->ring.written, memory_order_relaxed);
     const int most = (int)(1000 * sh->pcm.buffer / sh->pcm.rate) / NAPS_A_BUFFER;
-    if (atomic_load(&sh->stop_ns) || (!sh->sound && frames < 2ull * sh->pcm.rate))
+    if (!sh->plenty || atomic_load(&sh->stop_ns) || (!sh->sound && frames < 2ull * sh->pcm.rate))
         return 0;
     return most < NAP_MS ? most : NAP_MS;
 }
@@ -324,7 +325,8 @@ static void capture_loop(struct shared *sh)
         const snd_pcm_sframes_t n = read_some(sh);
         if (n > 0) {
             failures = idle = 0;
-            if ((snd_pcm_uframes_t)n >= sh->pcm.period)
+            sh->plenty = (snd_pcm_uframes_t)n >= sh->pcm.period;
+            if (sh->plenty)
                 continue;
         }
         if (n < 0)

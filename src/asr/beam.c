@@ -1,0 +1,228 @@
+/* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
+ * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
+ * chose, the duration's included, plus the weighted one of its tokens in the language model (shallow fusion: Gulcehre et
+ * al. 2015, arXiv 1503.03535). Readings with equal tokens at the same frame are one: their probabilities add.
+ *
+ * The predictor runs when a reading's turn comes, not when it is thought of: most are never looked at. */
+#include "asr/beam.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "asr/greedy.h"
+#include "base/mem.h"
+#include "tensor/kernels.h"
+
+enum { CANDIDATES = 6 };
+#define FLOOR 6.0f                  /* nats: tokens so far below the best one are not tried */
+#define BEHIND 7.0f                 /* nats: readings so far behind the best one of their frame are dropped */
+
+struct step { int parent, token, frame, duration; float confidence; };       /* parent: index, -1: the start */
+
+struct reading {
+    float score;                    /* of everything */
+    int last;                       /* its last step, -1: none */
+    int slot;                       /* the predictor after `last`, or when `pending` before it */
+    bool pending;
+    int symbols;                    /* tokens at this frame */
+    uint64_t tokens;                /* hash */
+    struct rs_ngram_state before;
+};
+
+struct queue { struct reading r[RS_BEAM_WIDTH]; int count; };
+
+struct search {
+    const struct rs_beam_net *net;
+    const struct rs_beam_options *o;
+    struct queue queues[RS_BEAM_DURATION + 1];        /* frame modulo their number */
+    int users[RS_BEAM_SLOTS];
+    struct step *steps;
+    size_t count, cap;
+    int frame;
+};
+
+static void let_go(struct search *s, int slot)
+{
+    s->users[slot]--;
+}
+
+static int free_slot(const struct search *s)
+{
+    for (int i = 0; i < RS_BEAM_SLOTS; i++)
+        if (!s->users[i])
+            return i;
+    return -1;
+}
+
+static float add_logs(float a, float b)
+{
+    return a > b ? a + log1pf(expf(b - a)) : b + log1pf(expf(a - b));
+}
+
+/* Puts a reading into the queue of a frame, if it is among the best there. The slot gets one more user. */
+static void put(struct search *s, int frame, const struct reading *r)
+{
+    struct queue *q = &s->queues[frame % (RS_BEAM_DURATION + 1)];
+    int worst = 0;
+    for (int i = 0; i < q->count; i++) {
+        if (q->r[i].tokens == r->tokens) {
+            const float both = add_logs(q->r[i].score, r->score);
+            if (r->score > q->r[i].score) {
+                let_go(s, q->r[i].slot);
+                q->r[i] = *r;
+                s->users[r->slot]++;
+            }
+            q->r[i].score = both;
+            return;
+        }
+        if (q->r[i].score < q->r[worst].score)
+            worst = i;
+    }
+    if (q->count < RS_BEAM_WIDTH)
+        worst = q->count++;
+    else if (q->r[worst].score >= r->score)
+        return;
+    else
+        let_go(s, q->r[worst].slot);
+    q->r[worst] = *r;
+    s->users[r->slot]++;
+}
+
+/* The readings' turn: their predictors hear the last tokens now. */
+static bool settle(struct search *s, struct reading *r, int n)
+{
+    int from[RS_BEAM_WIDTH], tokens[RS_BEAM_WIDTH], to[RS_BEAM_WIDTH], count = 0;
+    for (int i = 0; i < n; i++) {
+        if (!r[i].pending)
+            continue;
+        from[count] = r[i].slot;
+        tokens[count] = s->steps[r[i].last].token;
+        to[count] = free_slot(s);
+        r[i].slot = to[count];
+        r[i].pending = false;
+        s->users[to[count++]] = 1;
+    }
+    const bool ok = !count || s->net->take(s->net->net, from, tokens, to, count);
+    for (int i = 0; i < count; i++)
+        let_go(s, from[i]);
+    return ok;
+}
+
+static bool extend(struct search *s, const struct reading *r, int token, float log_p, int duration)
+{
+    if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
+        return false;
+    struct reading next = *r;
+    const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
+    next.score += log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) +
+                  s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before) + s->o->bonus;
+    next.last = (int)s->count;
+    next.pending = true;
+    next.symbols = advance ? 0 : r->symbols + 1;
+    next.tokens = (r->tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
+    s->steps[s->count++] = (struct step){.parent = r->last, .token = token, .frame = s->frame, .duration = duration,
+                                         .confidence = expf(log_p)};
+    put(s, s->frame + advance, &next);
+    return true;
+}
+
+/* All that a reading may become at this frame, by its scores x. */
+static bool expand(struct search *s, const struct reading *r, const float *x)
+{
+    const int blank = s->o->pieces, top = rs_argmax(x, blank + 1);
+    const int duration = s->o->n_durations ? s->o->durations[rs_argmax(x + blank + 1, s->o->n_durations)] : 0;
+    const float norm = x[top] + logf(rs_kernels()->sum_exp(x, blank + 1, x[top]));
+    struct reading waits = *r;
+    waits.score += x[blank] - norm;
+    waits.symbols = 0;
+    put(s, s->frame + (s->o->n_durations && duration ? duration : 1), &waits);
+    /* the best few tokens, by insertion; a language model cannot make up for what was hardly heard */
+    int best[CANDIDATES], n = 0;
+    for (int i = 0; i < blank; i++) {
+        if (x[i] < x[top] - FLOOR || (n == CANDIDATES && x[i] <= x[best[n - 1]]))
+            continue;
+        int at = n < CANDIDATES ? n++ : n - 1;
+        for (; at > 0 && x[best[at - 1]] < x[i]; at--)
+            best[at] = best[at - 1];
+        best[at] = i;
+    }
+    for (int i = 0; i < n; i++)
+        if (!extend(s, r, best[i], x[best[i]] - norm, duration))
+            return false;
+    return true;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const float x = ((const struct reading *)a)->score, y = ((const struct reading *)b)->score;
+    return (x < y) - (x > y);
+}
+
+/* One frame: tokens of duration 0 fill its queue again, for another round. */
+static bool one_frame(struct search *s)
+{
+    struct queue *q = &s->queues[s->frame % (RS_BEAM_DURATION + 1)];
+    float best = -FLT_MAX;
+    bool ok = true;
+    while (q->count && ok) {
+        struct reading r[RS_BEAM_WIDTH];
+        int slots[RS_BEAM_WIDTH], n = 0;
+        const int all = q->count;
+        memcpy(r, q->r, (size_t)all * sizeof *r);
+        q->count = 0;
+        qsort(r, (size_t)all, sizeof *r, by_score);
+        best = r[0].score > best ? r[0].score : best;
+        while (n < all && r[n].score >= best - BEHIND)
+            n++;
+        for (int i = n; i < all; i++)
+            let_go(s, r[i].slot);
+        ok = settle(s, r, n);
+        for (int i = 0; i < n; i++)
+            slots[i] = r[i].slot;
+        const float *x = ok && n ? s->net->score(s->net->net, slots, n, s->frame) : NULL;
+        ok = x || !n;
+        for (int i = 0; i < n; i++) {
+            ok = ok && expand(s, &r[i], x + (size_t)i * (size_t)s->o->outputs);
+            let_go(s, r[i].slot);
+        }
+    }
+    return ok;
+}
+
+static bool tell(const struct search *s, int last, struct rs_transcript *out)
+{
+    size_t n = 0;
+    for (int i = last; i >= 0; i = s->steps[i].parent)
+        n++;
+    const size_t from = out->count;
+    for (size_t i = 0; i < n; i++)
+        if (!rs_transcript_push(out))
+            return false;
+    for (int i = last; i >= 0; i = s->steps[i].parent) {
+        const struct step *p = &s->steps[i];
+        out->tokens[from + --n] = (struct rs_token){.id = p->token, .frame = p->frame, .duration = p->duration,
+                                                    .confidence = p->confidence};
+    }
+    return true;
+}
+
+int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
+                   struct rs_err *e)
+{
+    struct search s = {.net = net, .o = o, .users = {1}};       /* slot 0 stays: nobody lets go of the start */
+    const struct reading start = {.last = -1};
+    bool ok = true;
+    put(&s, 0, &start);
+    for (s.frame = 0; s.frame < frames && ok; s.frame++)
+        ok = one_frame(&s);
+    const struct reading *best = NULL;
+    for (int i = 0; i <= RS_BEAM_DURATION; i++)
+        for (int j = 0; j < s.queues[i].count; j++)
+            if (!best || s.queues[i].r[j].score > best->score)
+                best = &s.queues[i].r[j];
+    ok = ok && (!best || tell(&s, best->last, out));
+    free(s.steps);
+    return ok ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+}

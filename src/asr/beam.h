@@ -1,0 +1,43 @@
+/* The transducer search with a language model: the best few readings of the sound side by side.
+ *
+ * Without the network, as the greedy search is: it asks for the scores of a frame after some tokens, whose state the
+ * network keeps in numbered slots.
+ */
+#ifndef RS_BEAM_H
+#define RS_BEAM_H
+
+#include <stdbool.h>
+
+#include "asr/asr.h"
+#include "asr/ngram.h"
+#include "base/err.h"
+
+enum { RS_BEAM_WIDTH = 8, RS_BEAM_DURATION = 8,          /* readings kept at a frame; the longest duration + 1 */
+       RS_BEAM_SLOTS = RS_BEAM_WIDTH * (RS_BEAM_DURATION + 2) + 1 };
+
+struct rs_beam_net {
+    /* For each of n slots a row of scores (any constant may be added): pieces + 1 tokens, blank last, then the
+     * durations. Valid until the next call. NULL: out of memory. */
+    const float *(*score)(void *net, const int *slots, int n, int frame);
+    /* Slot to[i] becomes from[i] and one more token. False: out of memory. */
+    bool (*take)(void *net, const int *from, const int *tokens, const int *to, int n);
+    /* log p(token | tokens before) as the network alone has learnt it, whatever is heard. */
+    float (*prior)(void *net, int slot, int token);
+    void *net;
+};
+
+struct rs_beam_options {
+    const struct rs_ngram *lm;
+    float weight;                 /* of log p(token | tokens before) in the language model */
+    float prior;                  /* of the network's own, which is taken off */
+    float bonus;                  /* for each token: a language model prefers few */
+    int pieces, outputs, max_symbols;             /* outputs: floats in a row of scores */
+    const int *durations;
+    int n_durations;              /* 0: RNNT */
+};
+
+/* Slot 0 is the start. Tokens are appended to out with frame, duration and confidence. */
+int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
+                   struct rs_err *e);
+
+#endif
