@@ -1,4 +1,4 @@
-/* rec-stt transcribe: the recorder's pipeline on a file or a pipe, as fast as the machine can. */
+/* rec-stt transcribe: the recorder's pipeline on files or a pipe, as fast as the machine can. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,12 +13,13 @@
 
 enum { BLOCK = 16000 };
 
+/* What all files share, and what is the one file's at work. */
 struct job {
     struct rs_asr_options asr_options;
     struct rs_progress_options plan;
     struct rs_raw_format raw;
     const char *format, *vad, *path;
-    bool words;
+    bool words, several;
     struct rs_source *source;
     struct rs_vad *detector;
     struct rs_asr *asr;
@@ -55,6 +56,8 @@ static int show_chunk(struct job *j, bool *wrote, struct rs_err *e)
         return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
     if (!is(j, "text") || !j->chunk.text || !j->chunk.text[0])
         return 0;
+    if (!*wrote && j->several && printf("%s: ", j->path) < 0)
+        return rs_fail(e, RS_E_STDOUT, "The text could not be written: %s.", strerror(errno));
     if (printf("%s%s", *wrote ? " " : "", j->chunk.text) < 0 || fflush(stdout))
         return rs_fail(e, RS_E_STDOUT, "The text could not be written: %s.", strerror(errno));
     *wrote = true;
@@ -95,6 +98,8 @@ static int work_through(struct job *j, struct rs_err *e)
         if (got == 0)
             poll(&(struct pollfd){.fd = rs_source_fd(j->source), .events = POLLIN}, 1, 1000);
     }
+    if (is(j, "text") && !wrote && j->several)
+        printf("%s:", j->path);
     return is(j, "text") && (puts("") < 0 || fflush(stdout)) ? rs_fail(e, RS_E_STDOUT, "The text could not be written.") : 0;
 }
 
@@ -177,30 +182,53 @@ static void keep(struct rs_asr *asr, double opening_s)
                 rs_asr_facts(asr)->model, opening_s);
 }
 
-static int transcribe(struct job *j, struct rs_err *e)
+static int one_file(struct job *j, struct rs_err *e)
 {
     j->begun = rs_now_ns();
+    j->failed = (struct rs_err){0};
     int rc = rs_source_file(&j->source, j->path, j->raw.encoding ? &j->raw : NULL, false, e);
-    rc = rc ? rc : rs_vad_open(&j->detector, j->vad, e);
-    const int64_t before = rs_now_ns();
-    rc = rc ? rc : rs_asr_open(&j->asr, &j->asr_options, e);
-    const double opening_s = rs_ms(rs_now_ns() - before) / 1000;
     rc = rc ? rc : rs_progress_new(&j->progress, j->detector, &j->plan, e);
     if (rc == 0) {
+        rs_vad_reset(j->detector);
         rs_progress_attach(j->progress, j->asr);
         rc = work_through(j, e);
     }
     rc = rc ? rc : finish(j, e);
     if (rc == 0 && j->failed.code)
         rc = rs_fail(e, j->failed.code, "%s", j->failed.msg);
+    rs_script_free(&j->script);
+    rs_progress_free(j->progress);
+    rs_source_close(j->source);
+    j->progress = NULL;
+    j->source = NULL;
+    return rc;
+}
+
+/* A file that cannot be read is told, and the others go on; the first failure is the whole's. */
+static int transcribe(struct job *j, char **paths, int count, struct rs_err *e)
+{
+    const int64_t before = rs_now_ns();
+    int rc = rs_vad_open(&j->detector, j->vad, e);
+    rc = rc ? rc : rs_asr_open(&j->asr, &j->asr_options, e);
+    const double opening_s = rs_ms(rs_now_ns() - before) / 1000;
+    const bool opened = rc == 0;
+    for (int i = 0; i < count && opened; i++) {
+        struct rs_err here = {0};
+        j->path = paths[i];
+        if (one_file(j, &here) == 0)
+            continue;
+        if (rc == 0)
+            rc = rs_fail(e, here.code, "%s", here.msg);
+        else
+            fprintf(stderr, "rec-stt transcribe: %s\n", here.msg);
+        if (here.code == RS_E_STDOUT)
+            break;
+    }
     if (rc == 0)
         keep(j->asr, opening_s);
     rs_chunk_free(&j->chunk);
-    rs_script_free(&j->script);
-    rs_progress_free(j->progress);
     rs_asr_close(j->asr);
     rs_vad_close(j->detector);
-    rs_source_close(j->source);
     return rc;
 }
 
@@ -209,7 +237,7 @@ static int run(int argc, char **argv)
     struct job j = {.plan = {.chunk_s = 15, .overlap_s = 2}, .format = "json"};
     const char *raw = NULL;
     const struct rs_opt options[] = {
-        {.name = "format", .letter = 'f', .kind = RS_OPT_CHOICE, .value = &j.format, .choices = "json|text|srt|vtt", .arg = "FORMAT", .help = "json (one object), text, srt or vtt"},
+        {.name = "format", .letter = 'f', .kind = RS_OPT_CHOICE, .value = &j.format, .choices = "json|text|srt|vtt", .arg = "FORMAT", .help = "json (one object a line for each file), text, srt or vtt"},
         {.name = "words", .kind = RS_OPT_FLAG, .value = &j.words, .help = "give each word's times and confidence (json)"},
         {.name = "raw", .kind = RS_OPT_STRING, .value = &raw, .arg = "RATE,CHANNELS,FORMAT", .help = "the sound has no header; FORMAT is s16le, s32le or f32le"},
         {.name = "model", .letter = 'm', .kind = RS_OPT_STRING, .value = &j.asr_options.model, .arg = "MODEL", .help = "model file, folder or name (default: the pulled or linked-in one)"},
@@ -231,19 +259,21 @@ static int run(int argc, char **argv)
     rc = rc || !raw ? rc : rs_parse_raw(raw, &j.raw, &e);
     if (rc == 0 && j.plan.overlap_s > j.plan.chunk_s / 2)
         rc = rs_fail(&e, RS_E_USAGE, "--overlap may be at most half of --chunk.");
-    if (rc == 0) {
-        j.path = argv[1];
-        rc = transcribe(&j, &e);
-    }
+    j.several = nargs > 1;
+    if (rc == 0 && j.several && (is(&j, "srt") || is(&j, "vtt")))
+        rc = rs_fail(&e, RS_E_USAGE, "Subtitles belong to one recording: give one FILE with --format %s.", j.format);
+    if (rc == 0)
+        rc = transcribe(&j, argv + 1, nargs, &e);
     return rc ? rs_report(&rs_cmd_transcribe, &e) : 0;
 }
 
 const struct rs_cmd rs_cmd_transcribe = {
     .name = "transcribe",
-    .synopsis = "[OPTION]... FILE|-",
-    .summary = "turn a recording (wav, flac, ogg, opus, mp3, raw) into text, JSON or subtitles",
-    .details = "'-' reads standard input. The recording passes through the same chunks, detector and merge as the microphone's.",
+    .synopsis = "[OPTION]... FILE...|-",
+    .summary = "turn recordings (wav, flac, ogg, opus, mp3, raw) into text, JSON or subtitles",
+    .details = "'-' reads standard input. The recording passes through the same chunks, detector and merge as the microphone's.\n"
+               "With several files each line of text begins with the file's name; one that cannot be read does not stop the others.",
     .min_args = 1,
-    .max_args = 1,
+    .max_args = -1,
     .run = run,
 };
