@@ -39,6 +39,8 @@ def read_gguf(path):
 
     arrays = {}
     for t in reader.tensors:
+        if t.name.startswith("lm."):             # the decoder's n-grams: bytes
+            continue
         data = gguf.quants.dequantize(t.data, t.tensor_type)
         arrays[t.name] = torch.from_numpy(np.array(data, dtype=np.float32).reshape([int(n) for n in t.shape][::-1]))
     pieces = value("asr.tokenizer.vocab")
