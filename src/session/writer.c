@@ -184,12 +184,18 @@ static bool empty(struct rs_writer *w)
 
 bool rs_writer_flush(struct rs_writer *w, int timeout_ms, int stop_fd)
 {
-    const int64_t end = rs_now_ns() + (int64_t)timeout_ms * 1000000;
+    enum { LAST_MS = 100 };           /* a hotkey pressed twice must not cut off lines that somebody reads */
+    int64_t end = rs_now_ns() + (int64_t)timeout_ms * 1000000;
     while (!empty(w)) {
         struct pollfd f[3] = {{.fd = w->idle, .events = POLLIN}, {.fd = w->event, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
         const int left = timeout_ms < 0 ? -1 : (int)((end - rs_now_ns()) / 1000000);
-        if ((timeout_ms >= 0 && left <= 0) || poll(f, 3, left) == 0 || (f[2].revents & POLLIN))
+        if ((timeout_ms >= 0 && left <= 0) || poll(f, 3, left) == 0)
             return empty(w);
+        if (f[2].revents & POLLIN) {
+            stop_fd = -1;
+            timeout_ms = LAST_MS;
+            end = rs_now_ns() + LAST_MS * 1000000ll;
+        }
         rs_woken(w->idle);
     }
     return true;

@@ -37,7 +37,7 @@ bool rs_writer_push(struct rs_writer *w, char *line, size_t len, enum rs_push ho
 void rs_writer_release(struct rs_writer *w);
 
 /* Waits until everything is written, at most timeout_ms (-1: as long as it takes, but `stop_fd`, when it becomes
- * readable, ends the wait). True when nothing is left. */
+ * readable, ends the wait a tenth of a second later). True when nothing is left. */
 bool rs_writer_flush(struct rs_writer *w, int timeout_ms, int stop_fd);
 
 /* Ends the thread and frees; only when nothing is left or the state is not open. */
