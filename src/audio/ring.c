@@ -16,6 +16,7 @@ bool rs_ring_init(struct rs_ring *r, size_t frame_bytes, size_t capacity)
     if (p == MAP_FAILED)
         return false;
     madvise(p, bytes, MADV_DONTDUMP);      /* sound never reaches a core file */
+    mlock2(p, bytes, MLOCK_ONFAULT);       /* nor a swap file, where the limits allow it */
     r->data = p;
     return true;
 }

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "audio/ring.h"
 
@@ -77,6 +78,38 @@ static void two_threads_keep_order(void)
     rs_ring_free(&r);
 }
 
+/* What the mapping's own flags say: no dump, and no swap where the limit allows it; without it there is sound all the same. */
+static bool flagged(const void *p, const char *flag)
+{
+    char line[512];
+    bool here = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = (unsigned long)p >= from && (unsigned long)p < to;
+        found |= here && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, flag);
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+static void stays_in_memory(void)
+{
+    struct rs_ring r;
+    struct rlimit limit;
+    CHECK(rs_ring_init(&r, 4, 48000));
+    CHECK(flagged(r.data, " dd"));
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (limit.rlim_cur >= 1 << 20)
+        CHECK(flagged(r.data, " lo"));
+    rs_ring_free(&r);
+    CHECK_INT(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max}), 0);
+    CHECK(rs_ring_init(&r, 4, 48000));
+    rs_ring_free(&r);
+}
+
 static void refuses_nonsense(void)
 {
     struct rs_ring r;
@@ -90,6 +123,7 @@ int main(void)
 {
     RUN(fills_and_wraps);
     RUN(two_threads_keep_order);
+    RUN(stays_in_memory);
     RUN(refuses_nonsense);
     return REPORT();
 }
