@@ -1,6 +1,7 @@
 #include "session/events.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,20 @@ char *rs_utf8_repair(const char *text, size_t len, size_t *out_len)
     return out;
 }
 
+/* ---- Memory ---- */
+
+/* Jansson leaves out what it has no memory for when it writes an object, and says nothing: it is watched. */
+static _Thread_local bool starved;
+
+static void *watched_malloc(size_t n)
+{
+    void *p = malloc(n);
+    starved |= !p;
+    return p;
+}
+
+static void watch_memory(void) { json_set_alloc_funcs(watched_malloc, free); }
+
 /* ---- Fields ---- */
 
 static void set(struct rs_event *ev, const char *key, json_t *value)
@@ -55,6 +70,8 @@ static void set(struct rs_event *ev, const char *key, json_t *value)
 
 struct rs_event rs_event(const char *type)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_memory);
     struct rs_event ev = {.object = json_object()};
     ev.failed = !ev.object;
     if (type)
@@ -137,10 +154,11 @@ static char *finish_line(const char *json, size_t *len)
 char *rs_event_line(struct rs_event *ev, size_t *len)
 {
     /* 12 digits show every rounded number as a person would write it */
+    starved = false;
     char *json = ev->failed ? NULL : json_dumps(ev->object, JSON_COMPACT | JSON_REAL_PRECISION(12));
     json_decref(ev->object);
     ev->object = NULL;
-    char *line = json ? finish_line(json, len) : NULL;
+    char *line = json && !starved ? finish_line(json, len) : NULL;
     free(json);
     return line;
 }
