@@ -26,6 +26,7 @@ struct reading {
     int last;                       /* its last step, -1: none */
     int slot;                       /* the predictor after `last`, or when `pending` before it */
     bool pending;
+    int token;                      /* that the predictor has not heard yet */
     int symbols;                    /* tokens at this frame */
     uint64_t tokens;                /* hash */
     struct rs_ngram_state before;
@@ -98,7 +99,7 @@ static bool settle(struct search *s, struct reading *r, int n)
         if (!r[i].pending)
             continue;
         from[count] = r[i].slot;
-        tokens[count] = s->steps[r[i].last].token;
+        tokens[count] = r[i].token;
         to[count] = free_slot(s);
         r[i].slot = to[count];
         r[i].pending = false;
@@ -120,6 +121,7 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
                   s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before) + s->o->bonus;
     next.last = (int)s->count;
     next.pending = true;
+    next.token = token;
     next.symbols = advance ? 0 : r->symbols + 1;
     next.tokens = (r->tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
     s->steps[s->count++] = (struct step){.parent = r->last, .token = token, .frame = s->frame, .duration = duration,
