@@ -7,6 +7,9 @@
  * Linux can make the CPUID instruction fault (arch_prctl, ARCH_SET_CPUID; flag cpuid_fault in /proc/cpuinfo).
  * The fault's handler answers in its place, with the newer sets' bits taken away: Intel's manual, volume 2,
  * CPUID, leaf 7. The C library looks before this is loaded and keeps what it chose for memcpy and the like.
+ *
+ * Where CPUID cannot fault (AMD before Zen 5), CPU_LIMIT_MARKED=1 says that a copy of the library in question has UD2
+ * in the place of every CPUID (scripts/bench/peers makes it): that faults everywhere, and is answered alike.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -30,6 +33,7 @@ static const struct hidden avx512 = {
     .ecx = BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14), .edx = BIT(2) | BIT(3) | BIT(8) | BIT(23), .eax1 = BIT(5)};
 static const struct hidden avxvnni = {.eax1 = BIT(4) | BIT(23), .edx1 = BIT(4) | BIT(5) | BIT(10)};
 static struct hidden away;
+static int marked;                          /* UD2 stands for CPUID */
 
 static void hide(const struct hidden *h)
 {
@@ -44,15 +48,17 @@ static void answer(int signal_number, siginfo_t *info, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     (void)info;
-    if (memcmp((const void *)r[REG_RIP], "\x0f\xa2", 2)) {  /* a fault of its own: let it happen */
+    if (memcmp((const void *)r[REG_RIP], marked ? "\x0f\x0b" : "\x0f\xa2", 2)) {  /* a fault of its own: let it happen */
         signal(signal_number, SIG_DFL);
         return;
     }
     const uint32_t leaf = (uint32_t)r[REG_RAX], part = (uint32_t)r[REG_RCX];
     uint32_t a, b, c, d;
-    syscall(SYS_arch_prctl, SET_CPUID, 1);
+    if (!marked)
+        syscall(SYS_arch_prctl, SET_CPUID, 1);
     __cpuid_count(leaf, part, a, b, c, d);
-    syscall(SYS_arch_prctl, SET_CPUID, 0);
+    if (!marked)
+        syscall(SYS_arch_prctl, SET_CPUID, 0);
     if (leaf == 7 && part == 0) {
         b &= ~away.ebx;
         c &= ~away.ecx;
@@ -79,7 +85,8 @@ __attribute__((constructor)) static void begin(void)
         hide(&avx512);
     if (strcmp(limit, "vnni") && strcmp(limit, "avxvnni"))
         hide(&avxvnni);
-    if (sigaction(SIGSEGV, &s, NULL) || syscall(SYS_arch_prctl, SET_CPUID, 0)) {
+    marked = getenv("CPU_LIMIT_MARKED") != NULL;
+    if (sigaction(marked ? SIGILL : SIGSEGV, &s, NULL) || (!marked && syscall(SYS_arch_prctl, SET_CPUID, 0))) {
         fprintf(stderr, "cpu-limit: this computer cannot let CPUID fault\n");
         exit(1);
     }
