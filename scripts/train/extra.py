@@ -2,6 +2,8 @@
 
 usage: extra.py librispeech     -> cache/librispeech: four speakers of train-clean-100, with phone times
        extra.py commands        -> cache/commands: spoken orders of more than fifty people
+       extra.py voices TABLE    -> cache/voices: the 261 speakers of librispeech_untranscribed; TABLE has their lines
+                                   of LibriSpeech's own transcripts, "103-1240-0000<tab>CHAPTER ONE ..." each
 
 The trainer takes in what appears in the cache while it runs.  The orders come with what is wanted (drink, size,
 roast ...) instead of words; but they were read from a small grammar, so every sentence of it that says just this is
@@ -20,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 import features
-from store import Writer, base_directory, decode_file
+from store import Store, Writer, base_directory, decode_file
 from text import normalise
 
 STARTS = ["brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have", "may i get"]
@@ -51,6 +53,21 @@ def librispeech():
                     writer.add(decode_file(path), "ls_" + name.split("-")[0], "train", "librispeech/" + name,
                                normalise(text), phones)
     writer.close()
+
+
+def voices(table):
+    with open(table, encoding="utf-8") as lines:
+        texts = dict(line.rstrip("\n").split("\t") for line in lines)
+    store = Store(os.path.join(base_directory(), "cache", "real"))
+    writer = Writer(os.path.join(base_directory(), "cache", "voices"))
+    kept = 0
+    for item in store.items:
+        name = os.path.splitext(os.path.basename(item[4]))[0]
+        if item[3] == "unlabelled" and name in texts:
+            writer.add(store.audio(item), item[2], "train", item[4], normalise(texts[name]))
+            kept += 1
+    writer.close()
+    print("%d recordings with their words" % kept)
 
 
 def sentences(slots):
@@ -109,4 +126,4 @@ def commands():
 
 
 if __name__ == "__main__":
-    {"librispeech": librispeech, "commands": commands}[sys.argv[1]]()
+    {"librispeech": librispeech, "commands": commands, "voices": voices}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,68 @@
+"""Make a checkpoint from a model file that export.py wrote, where the training directory was lost.
+
+usage: restore.py MODEL.gguf
+
+Writes tokenizer.model and checkpoint.pt into the training directory (an existing checkpoint is left alone).  The
+two heads that only training has (middle CTC, phones) and the optimiser's state begin anew.
+"""
+import base64
+import os
+import re
+import sys
+
+import gguf
+import numpy as np
+import torch
+
+from export import RENAMED
+from model import Config, Recogniser
+from store import base_directory
+from train import Optimiser, save
+
+
+def our_name(name):
+    for ours, theirs in RENAMED:
+        if name.startswith(theirs):
+            return ours + name[len(theirs):]
+    return name
+
+
+def main():
+    reader = gguf.GGUFReader(sys.argv[1])
+    base = base_directory()
+    path = os.path.join(base, "checkpoint.pt")
+    if os.path.exists(path):
+        sys.exit("restore.py: %s is there already" % path)
+    os.makedirs(base, exist_ok=True)
+
+    def number(key):
+        return int(reader.fields[key].contents())
+
+    with open(os.path.join(base, "tokenizer.model"), "wb") as file:
+        file.write(base64.b64decode(reader.fields["asr.tokenizer.spm_model"].contents()))
+    config = Config(mels=number("asr.encoder.feat_in"), width=number("asr.encoder.d_model"),
+                    layers=number("asr.encoder.n_layers"), heads=number("asr.encoder.n_heads"),
+                    channels=number("asr.encoder.subsampling_conv_channels"),
+                    kernel=number("asr.encoder.conv_kernel_size"), vocabulary=number("asr.ctc.num_classes"),
+                    predictor=number("asr.rnnt.pred_hidden"), joint=number("asr.rnnt.joint_dim"))
+    model = Recogniser(config)
+    state = model.state_dict()
+    missing = set(state)
+    for tensor in reader.tensors:
+        name = our_name(tensor.name)
+        if name in state:
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+            state[name].copy_(torch.from_numpy(values).reshape(state[name].shape))
+            missing.discard(name)
+    for name in sorted(missing):
+        if not name.startswith(("middle_ctc.", "phones.")) and not name.endswith("num_batches_tracked"):
+            sys.exit("restore.py: %s lacks %s" % (sys.argv[1], name))
+    model.load_state_dict(state)
+    steps = int(re.search(r"(\d+) training steps", reader.fields["general.description"].contents()).group(1))
+    save(path, model=model.state_dict(), average=model.state_dict(), optimiser=Optimiser(model).state_dict(),
+         step=steps, seconds=0.0, tdt_steps=steps, config=vars(config))
+    print("%s: step %d" % (path, steps))
+
+
+if __name__ == "__main__":
+    main()
