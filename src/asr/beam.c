@@ -15,9 +15,9 @@
 #include "base/mem.h"
 #include "tensor/kernels.h"
 
-enum { CANDIDATES = 6 };
-#define FLOOR 6.0f                  /* nats: tokens so far below the best one are not tried */
-#define BEHIND 7.0f                 /* nats: readings so far behind the best one of their frame are dropped */
+enum { CANDIDATES = 8 };
+#define FLOOR 8.0f                  /* nats: tokens so far below the best one are not tried */
+#define BEHIND 5.0f                 /* nats: readings so far behind the best one of their frame are dropped */
 
 struct step { int parent, token, frame, duration; float confidence; };       /* parent: index, -1: the start */
 
@@ -91,6 +91,18 @@ static void put(struct search *s, int frame, const struct reading *r)
     s->users[r->slot]++;
 }
 
+/* Whether a reading that scores no more than that could not stay among a frame's. */
+static bool hopeless(const struct search *s, int frame, float most)
+{
+    const struct queue *q = &s->queues[frame % (RS_BEAM_DURATION + 1)];
+    float best = -FLT_MAX, worst = FLT_MAX;
+    for (int i = 0; i < q->count; i++) {
+        best = q->r[i].score > best ? q->r[i].score : best;
+        worst = q->r[i].score < worst ? q->r[i].score : worst;
+    }
+    return q->count && (most < best - BEHIND || (q->count == RS_BEAM_WIDTH && most <= worst));
+}
+
 /* The readings' turn: their predictors hear the last tokens now. */
 static bool settle(struct search *s, struct reading *r, int n)
 {
@@ -113,12 +125,14 @@ static bool settle(struct search *s, struct reading *r, int n)
 
 static bool extend(struct search *s, const struct reading *r, int token, float log_p, int duration)
 {
+    const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
+    const float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
+    if (hopeless(s, s->frame + advance, heard))               /* the language model only takes away */
+        return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
         return false;
     struct reading next = *r;
-    const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
-    next.score += log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) +
-                  s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before) + s->o->bonus;
+    next.score = heard + s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before);
     next.last = (int)s->count;
     next.pending = true;
     next.token = token;

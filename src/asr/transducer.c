@@ -384,7 +384,7 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus)))
+    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus) || c->lm_weight < 0))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
     if (!w->rc)
         w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);

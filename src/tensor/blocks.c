@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tensor/kernels.h"
 #include "tensor/tensor.h"
+
+#define PIECE (1 << 20)
 
 static uint16_t u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static float half_at(const uint8_t *p) { return rs_f16_to_f32(u16(p)); }
@@ -97,8 +100,8 @@ void rs_dequantize(enum rs_type type, const void *src, float *dst, int64_t count
     switch (type) {
     case RS_F32: memcpy(dst, src, (size_t)count * sizeof *dst); return;
     case RS_F16:
-        for (int64_t i = 0; i < count; i++)
-            dst[i] = half_at(s + 2 * i);
+        for (int64_t i = 0; i < count; i += PIECE)
+            rs_kernels()->from_f16(s + 2 * i, (int)(count - i < PIECE ? count - i : PIECE), dst + i);
         return;
     case RS_BF16:
         for (int64_t i = 0; i < count; i++)

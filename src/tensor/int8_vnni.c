@@ -63,6 +63,22 @@ static inline __attribute__((always_inline)) void block(const struct rs_int8_job
         finish_tile(j, sums[p][at], row, rows, c->col + 16 * p);
 }
 
+/* The last rows, fewer than eight. */
+static inline __attribute__((always_inline)) void rest(const struct rs_int8_job *j, const struct piece *c, int row, int rows,
+                                                       int panels, group_sums *sums)
+{
+    switch (rows) {
+    case 1: block(j, c, row, 1, panels, sums); break;
+    case 2: block(j, c, row, 2, panels, sums); break;
+    case 3: block(j, c, row, 3, panels, sums); break;
+    case 4: block(j, c, row, 4, panels, sums); break;
+    case 5: block(j, c, row, 5, panels, sums); break;
+    case 6: block(j, c, row, 6, panels, sums); break;
+    case 7: block(j, c, row, 7, panels, sums); break;
+    default: break;
+    }
+}
+
 /* The only row: what counts is to read the panel at full speed, in sequence. Four sums hide the latency. */
 static inline void single(const struct rs_int8_job *j, int col)
 {
@@ -96,10 +112,7 @@ static inline __attribute__((always_inline)) void all_rows(const struct rs_int8_
                 fetch(&p, lines);
                 block(j, &c, row, 8, panels, &sums);
             }
-            for (; row + 4 <= end; row += 4)
-                block(j, &c, row, 4, panels, &sums);
-            for (; row < end; row++)
-                block(j, &c, row, 1, panels, &sums);
+            rest(j, &c, row, end - row, panels, &sums);
         }
     }
 }

@@ -28,6 +28,7 @@ struct rs_kernels {
     float (*sum_exp)(const float *x, int n, float from);    /* Σ e^(x − from) */
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
     void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */
+    void (*from_f16)(const void *x, int n, float *y);       /* x at any address */
     /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]); a NULL row is zeros. */
     void (*depthwise)(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y);
     /* y[i, j] = x[i, :]·w[j, :] over k values. */

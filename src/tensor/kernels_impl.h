@@ -65,6 +65,24 @@ static void glu(const float *x, int n, float *y)
         store_part(y + i, load_part(x + i, n - i) * sigmoid_v(load_part(x + n + i, n - i)), n - i);
 }
 
+static void from_f16(const void *x, int n, float *y)
+{
+    const char *at = x;
+    int i = 0;
+#if WIDTH == 64
+    for (; i + LANES <= n; i += LANES)
+        _mm512_storeu_ps(y + i, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(at + 2 * i))));
+#elif WIDTH == 32
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(at + 2 * i))));
+#endif
+    for (; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, at + 2 * i, sizeof h);
+        y[i] = rs_f16_to_f32(h);
+    }
+}
+
 static void add(const float *x, int n, float alpha, float *y)
 {
     const vf a = splat(alpha);
@@ -374,6 +392,6 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
     .sigmoid = sigmoid, .argmax = argmax, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
-    .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
+    .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels,
 };
