@@ -19,7 +19,7 @@ from text import for_scoring
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SETS = {"heldout": "real", "librispeech": "real", "lj": "real", "speechocean": "real", "film": "real",
-        "synthetic_heldout": "synthetic_heldout"}
+        "commonvoice": "cv1", "synthetic_heldout": "synthetic_heldout"}
 
 
 def build():

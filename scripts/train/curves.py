@@ -10,7 +10,7 @@ from matplotlib import pyplot as plot
 from store import base_directory
 
 SETS = {"librispeech": "LibriSpeech, 3 speakers", "lj": "LJSpeech", "heldout": "heldout",
-        "speechocean": "speechocean762 test", "synthetic_heldout": "synthetic voices"}
+        "speechocean": "speechocean762 test", "commonvoice": "Common Voice", "synthetic_heldout": "synthetic voices"}
 
 
 def main():

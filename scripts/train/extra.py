@@ -4,13 +4,20 @@ usage: extra.py librispeech     -> cache/librispeech: four speakers of train-cle
        extra.py commands        -> cache/commands: spoken orders of more than fifty people
        extra.py voices TABLE    -> cache/voices: the 261 speakers of librispeech_untranscribed; TABLE has their lines
                                    of LibriSpeech's own transcripts, "103-1240-0000<tab>CHAPTER ONE ..." each
+       extra.py folder NAME FOLDER [HELDOUT PERCENT]
+                                -> cache/NAME: a folder with audio and a data.tsv (file, speaker, transcript), so many
+                                   percent of the speakers as the held-out set HELDOUT.  A NAME that begins with
+                                   "words" has single words, which the trainer draws more rarely.
 
 The trainer takes in what appears in the cache while it runs.  The orders come with what is wanted (drink, size,
 roast ...) instead of words; but they were read from a small grammar, so every sentence of it that says just this is
 scored with the CTC head of the current checkpoint, and the best one is the transcript.  Recordings that none
 fits well are left out.
 """
+import collections
+import concurrent.futures
 import glob
+import hashlib
 import itertools
 import json
 import os
@@ -22,7 +29,7 @@ import torch
 from torch.nn import functional as F
 
 import features
-from store import Store, Writer, base_directory, decode_file
+from store import RATE, Store, Writer, base_directory, decode_file
 from text import normalise
 
 STARTS = ["brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have", "may i get"]
@@ -68,6 +75,23 @@ def voices(table):
             kept += 1
     writer.close()
     print("%d recordings with their words" % kept)
+
+
+def folder(name, path, heldout="", percent="0"):
+    writer = Writer(os.path.join(base_directory(), "cache", name))
+    seconds = collections.Counter()
+    with open(os.path.join(path, "data.tsv"), encoding="utf-8") as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for (file, speaker, text), samples in zip(rows, pool.map(lambda row: decode_file(os.path.join(path, row[0])), rows)):
+            # By the speaker's name, so that what is held out stays so when the folder grows.
+            aside = int(hashlib.sha256(speaker.encode()).hexdigest()[:8], 16) % 100 < int(percent)
+            text = normalise(text)
+            if text and 0.3 < len(samples) / RATE < 30:
+                writer.add(samples, name + "_" + speaker[:16], heldout if aside else "train", name + "/" + file, text)
+                seconds[heldout if aside else "train"] += len(samples) / RATE
+    writer.close()
+    print(", ".join("%s %.2f h" % (split, s / 3600) for split, s in seconds.items()))
 
 
 def sentences(slots):
@@ -126,4 +150,4 @@ def commands():
 
 
 if __name__ == "__main__":
-    {"librispeech": librispeech, "commands": commands, "voices": voices}[sys.argv[1]](*sys.argv[2:])
+    {"librispeech": librispeech, "commands": commands, "voices": voices, "folder": folder}[sys.argv[1]](*sys.argv[2:])

@@ -22,7 +22,7 @@ from store import Store, base_directory
 from text import normalise
 
 COMMON = set("the of and to in that he was it his is with as for had you not be her on at by which have or from this".split())
-HELD_OUT = ("heldout", "librispeech", "lj", "speechocean", "film", "synthetic_heldout")
+HELD_OUT = ("heldout", "librispeech", "lj", "speechocean", "film", "commonvoice", "synthetic_heldout")
 RUN = 8
 DISCOUNT = 0.8
 STEP = 16.0                    # quantisation: nats per STEP
@@ -34,7 +34,7 @@ BLOCK = 64
 
 def held_out_runs():
     runs = set()
-    for cache in ("real", "synthetic_heldout"):
+    for cache in ("real", "cv1", "cv2", "synthetic_heldout"):
         for item in Store(os.path.join(base_directory(), "cache", cache)).items:
             if item[3] in HELD_OUT:
                 words = item[5].split()

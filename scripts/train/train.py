@@ -44,11 +44,12 @@ SCHEDULE = {
     "tdt_cells": 25000,       # lattice size per step, by choosing utterances
     "phone": 0.5,             # weight of the phone loss at the middle layer (synthetic speech with known times)
     "ema": 0.998,
-    "weights": {"native": 0.40, "accented": 0.12, "timed": 0.28, "synthetic": 0.16, "none": 0.04, "pseudo": 0.0},
+    "weights": {"native": 0.40, "accented": 0.12, "timed": 0.28, "synthetic": 0.16, "none": 0.04, "words": 0.03, "pseudo": 0.0},
     "checkpoint_seconds": 420,
     "evaluate_seconds": 900,
 }
-EVALUATION = {"librispeech": 40, "lj": 20, "heldout": 6, "speechocean": 60, "synthetic_heldout": 60}
+EVALUATION = {"librispeech": 40, "lj": 20, "heldout": 6, "speechocean": 60, "commonvoice": 60,
+              "synthetic_heldout": 60}
 
 
 # Phones of flite and festival; "pau" is silence, unknown names are not scored.
@@ -90,7 +91,7 @@ class Data(torch.utils.data.IterableDataset):
 
     def load(self):
         cache = os.path.join(base_directory(), "cache")
-        self.groups = {"native": [], "accented": [], "timed": [], "synthetic": [], "pseudo": []}
+        self.groups = {"native": [], "accented": [], "timed": [], "synthetic": [], "words": [], "pseudo": []}
         for path in sorted(glob.glob(os.path.join(cache, "*.tsv"))):
             name = os.path.basename(path)[:-4]
             if name == "synthetic_heldout":
@@ -99,8 +100,8 @@ class Data(torch.utils.data.IterableDataset):
             for item in store.items:
                 if item[3] != "train" or not item[5] or item[1] > 17 * RATE:
                     continue
-                group = ("timed" if item[6] else "synthetic") if name.startswith("synth") else "pseudo" if name.startswith("pseudo") else \
-                    "accented" if item[4].startswith("speechocean") else "native"
+                group = ("timed" if item[6] else "synthetic") if name.startswith("synth") else \
+                    "pseudo" if name.startswith("pseudo") else "words" if name.startswith("words") else "accented" if item[4].startswith("speechocean") else "native"
                 self.groups[group].append((store, item))
         self.weights = {}
         for name, items in self.groups.items():
@@ -333,7 +334,7 @@ def evaluate(model, tokenizer, counts=None):
     model.eval()
     cache = os.path.join(base_directory(), "cache")
     result = {}
-    stores = [Store(os.path.join(cache, name)) for name in ("real", "synthetic_heldout")]
+    stores = [Store(os.path.join(cache, name)) for name in ("real", "cv1", "synthetic_heldout")]
     for split, count in (counts or EVALUATION).items():
         items = [(s, i) for s in stores for i in s.items if i[3] == split and i[1] < 20 * RATE]
         items = items[::max(1, len(items) // count)][:count]
