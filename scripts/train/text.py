@@ -62,10 +62,10 @@ def year(n):
 def _number(match):
     text = match.group(0).replace(",", "")
     suffix = re.search(r"(st|nd|rd|th)$", text)
-    if suffix:
+    if suffix and "." not in text:
         return " " + ordinal(int(text[:-2])) + " "
     if "." in text:
-        whole, fraction = text.split(".", 1)
+        whole, fraction = re.sub(r"[a-z]", "", text).split(".", 1)
         return " " + cardinal(int(whole or 0)) + " point " + " ".join(ONES[int(c)] for c in fraction) + " "
     if len(text) > 11 or (len(text) > 1 and text[0] == "0"):
         return " " + " ".join(ONES[int(c)] for c in text) + " "
