@@ -4,10 +4,12 @@ usage: extra.py librispeech     -> cache/librispeech: four speakers of train-cle
        extra.py commands        -> cache/commands: spoken orders of more than fifty people
        extra.py voices TABLE    -> cache/voices: the 261 speakers of librispeech_untranscribed; TABLE has their lines
                                    of LibriSpeech's own transcripts, "103-1240-0000<tab>CHAPTER ONE ..." each
+                                   (collect.py writes it: speech/unlabelled.tsv)
        extra.py folder NAME FOLDER [HELDOUT PERCENT]
                                 -> cache/NAME: a folder with audio and a data.tsv (file, speaker, transcript), so many
                                    percent of the speakers as the held-out set HELDOUT.  A NAME that begins with
-                                   "words" has single words, which the trainer draws more rarely.
+                                   "words" has single words, which the trainer draws more rarely.  collect.py
+                                   makes such folders; models/TRAINING.md has the names used for them.
 
 The trainer takes in what appears in the cache while it runs.  The orders come with what is wanted (drink, size,
 roast ...) instead of words; but they were read from a small grammar, so every sentence of it that says just this is

@@ -1,0 +1,191 @@
+"""Collect transcribed recordings that lie in public repositories.
+
+usage: collect.py SPEECH_FOLDER
+
+Clones the repositories named below (about 1.5 GB; needs git and a network) at
+the given commits and writes, in the training directory,
+  speech/NAME/audio, speech/NAME/data.tsv   file, speaker, transcript: what "extra.py folder" reads
+  speech/common_voice_delta/untranscribed   clips on which nobody has voted yet, without their text
+  speech/unlabelled.tsv                     LibriSpeech's lines for SPEECH_FOLDER/librispeech_untranscribed, for
+                                            "extra.py voices"
+Licences are those of the data sets, whatever else a repository is under.  What
+is marked as Common Voice's test split is left out, and so are converted voices.
+"""
+import collections
+import csv
+import functools
+import os
+import re
+import sys
+
+from fetch import clone, git
+from store import base_directory
+
+SMALLEST = 1500              # bytes; below it a file is empty or stands for one stored elsewhere
+
+
+def show(folder, path):
+    return git(folder, "show", "FETCH_HEAD:" + path).decode("utf-8")
+
+
+def stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+# Each of these functions takes a cloned repository and the tables named with it, and returns a function that tells
+# (name, speaker, transcript) of an audio file: None for one to leave out, an empty transcript where none is known.
+
+def common_voice(folder, tables):
+    """Common Voice's own tables, or a CSV without speakers; a second one names the clips that were voted down."""
+    known = {}
+    for table in tables:
+        form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if table.endswith(".tsv") else {}
+        for row in csv.DictReader(show(folder, table).split("\n"), **form):
+            name = stem(row.get("path") or row["filename"])
+            # Where the speaker is not told, every clip has its own.
+            speaker = "cv_" + row.get("client_id", name.removeprefix("common_voice_en_"))[:12]
+            known[name] = (name, speaker, row.get("sentence") or row["transcript"]) if table == tables[0] else None
+    return lambda path: known.get(stem(path), (stem(path), "", "") if len(tables) > 1 else None)
+
+
+def librispeech(folder, tables):
+    texts = librispeech_texts()
+    return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
+
+
+def speech_commands(folder, tables):
+    def find(path):
+        word = path.split("/")[-2]
+        return word + "_" + stem(path), "sc_" + stem(path).split("_")[0], word
+    return find
+
+
+def vctk(folder, tables):
+    """All sentences are in the lists of VITS; the first 24 are the same for every speaker."""
+    texts, shared = {}, collections.defaultdict(collections.Counter)
+    lists = clone("jaywalnut310/vits", "2e561ba58618d021b5b8323d3765880f7e0ecfdb")
+    for part in "train", "val", "test":
+        for line in show(lists, "filelists/vctk_audio_sid_text_%s_filelist.txt" % part).splitlines():
+            path, _, text = line.split("|", 2)
+            speaker, number = stem(path).split("_")
+            texts[speaker, number] = text.strip()
+            if int(number) <= 24:
+                shared[number][text.strip()] += 1
+
+    def find(path):
+        match = re.search(r"(?:^|[/_])(p\d{3})_(\d{3})(_mic\d)?\.(wav|flac|mp3)$", path)
+        if not match:
+            return None
+        speaker, number = match.group(1, 2)
+        text = texts.get((speaker, number)) or max(shared[number], key=shared[number].get, default="")
+        return (speaker + "_" + number, "vctk_" + speaker, text) if text else None
+    return find
+
+
+# Folder, licence of what is taken, function for the transcripts, and (repository, commit, audio files, tables ...).
+FOLDERS = [
+    ("common_voice_delta", "CC0 (Mozilla Common Voice)", common_voice, [
+        ("korliu/whisper", "d03c14561ed7e5e354d76259a7606df7b6e68b0c", r"dataset/clips/.*\.mp3",
+         "dataset/validated.tsv", "dataset/invalidated.tsv")]),
+    ("common_voice", "CC0 (Mozilla Common Voice)", common_voice, [
+        ("omnilingo/rsample-100-cv-corpus-6.1-2020-12-11", "6785f863fec9770151abfe50a5e3e3787fd20ba2",
+         r"en/clips/.*\.mp3", "en/validated.tsv"),
+        ("puri-gagan/speechdataset", "4b7ec8a6084853c3d73b69a418a4394b64c8d988", r"clips/.*\.mp3", "validated.tsv"),
+        ("common-voice/common-voice-asr", "958848c4302c4b2c688e0f5ca19e26957c90e3e4",
+         # 41920855 is a copy of 42251480 there.
+         r"Common-voice-asr/data/raw/mini_cv/.*_(?!41920855)\d+\.mp3", "Common-voice-asr/data/manifest.csv"),
+        *[("shubhra-cv/" + name, commit, release + r"/en/validated_clips/.*\.mp3", release + "/en/validated.tsv")
+          for name, commit, release in (
+              ("17", "c6eb4f89ac49c509366afc829ba503cc93aad8a2", "cv-corpus-20.0-delta-2024-12-06"),
+              ("18", "4ca775acc03a0f21aed07c3d2570fcb3e39fabab", "cv-corpus-18.0-delta-2024-06-14"),
+              ("19", "497ac20ecec581d1bbb9c700b99ad2750db7aa67", "cv-corpus-19.0-delta-2024-09-13"))]]),
+    ("librispeech_deepspeaker", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
+        ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
+         r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
+    ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
+        ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
+         r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
+    ("vctk", "CC BY 4.0 (VCTK)", vctk, [
+        ("Edresson/YourTTS", "a74087534696806b0bedbf5fd4a4ab8bbb1bbc87",
+         r"audios_demo/(GT/VCTK/p\d+|reference|Exp\.6/[^/]+/[^/]+/reference)/.*"),
+        ("KimythAnly/AGAIN-VC", "dbf94bf55882f897c312c7760cd892c51c93c9ab", r"data/wav48/.*"),
+        ("BrightGu/SingleVC", "928cbeb808ac8393ff6f302e6a8271f824b4c72a",
+         r"any2one/demo_page/ConvertedSpeeches/(Source|VCTK/V..)/.*"),
+        ("auspicious3000/autovc", "c1827a60e83e6d26030b8953843b2f7cf2bd36db", r"wavs/.*"),
+        ("archieb1999/AutoVC-experiments", "e94941c332bea22d4803f3434382045dc9e5a733", r"(audio|to_be_converted)/.*"),
+        ("jacky-chan666/jacky-chan666.github.io", "e2457cd1f9c88a2ffd7e3a4bb722c34799f9fdfd", r".*/CLEAN/.*"),
+        ("yl4579/StarGANv2-VC", "985df557acad47131587955bfe13ea9b99168f71", r"Demo/VCTK-corpus/.*"),
+        ("facebookresearch/denoiser", "8afd7c166699bb3c8b2d95b6dd706f71e1075df0", r"dataset/debug/clean/.*"),
+        ("siplabiith/siplabiith.github.io", "857a7cab590f5ead5a8b1ef7131d9907584c8ce0", r"clean/.*"),
+        ("mmbluesky/mmbluesky.github.io", "788e4ba54463d73de495a2db170b7b2dd335497d", r"ground_truth/.*"),
+        ("Wendison/VQMIVC", "851b4f5ca5bb60c11fea6a618affeb4979b17cf3", r"test_wavs/.*"),
+        ("iver56/audiomentations", "73b94488279feda6542a2813c70ed0d00b49ee4f", r"demo/.*")]),
+    ("vctk2", "CC BY 4.0 (VCTK with noise of DEMAND)", vctk, [
+        ("facebookresearch/denoiser", "8afd7c166699bb3c8b2d95b6dd706f71e1075df0", r"dataset/debug/noisy/.*"),
+        ("siplabiith/siplabiith.github.io", "857a7cab590f5ead5a8b1ef7131d9907584c8ce0",
+         r"(noisy|nsy|comlex_lstm_noisy)/.*"),
+        ("mmbluesky/mmbluesky.github.io", "788e4ba54463d73de495a2db170b7b2dd335497d", r"noisy/.*")]),
+]
+# The one utterance of train-clean-100 that the lists below lack.
+MISSING = {"103-1240-0000": "CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE THE AVONLEA "
+                            "MAIN ROAD DIPPED DOWN INTO A LITTLE HOLLOW FRINGED WITH ALDERS AND LADIES EARDROPS AND "
+                            "TRAVERSED BY A BROOK"}
+
+
+@functools.cache
+def librispeech_texts():
+    """LibriSpeech's transcripts (CC BY 4.0) of train-clean-100 and test-other."""
+    texts = dict(MISSING)
+    folder = clone("proger/flaky-librispeech", "1a9c1e96eb83e8de856c10b72d982982612e11b0")
+    for table in git(folder, "ls-tree", "--name-only", "FETCH_HEAD", "spin/").decode().splitlines():
+        if table.endswith(".query.txt.spin"):
+            for line in show(folder, table).splitlines():
+                path, pieces = line.split("\t")
+                # "<mark> _THE _IM PORT ANC E", with U+2581 in place of the underscore.
+                words = "".join(pieces.split(" ")[1:]).replace("\u2581", " ").strip()
+                texts[stem(path)] = words
+    folder = clone("facebookresearch/fbai-speech", "43cdb3ca9644a755d5c6cc55cbcc91132f85ed44")
+    for line in show(folder, "is21_deep_bias/ref/test-other.biasing_100.tsv").splitlines():
+        name, words = line.split("\t")[:2]
+        texts[name] = words.upper()
+    return texts
+
+
+def collect(base, licence, transcripts, sources):
+    rows, taken = [], set()
+    for repository, commit, files, *tables in sources:
+        folder = clone(repository, commit)
+        find = transcripts(folder, tables)
+        for entry in git(folder, "ls-tree", "-r", "-l", "-z", "FETCH_HEAD").decode().rstrip("\0").split("\0"):
+            details, path = entry.split("\t", 1)
+            _, _, blob, size = details.split()
+            item = find(path) if re.fullmatch(files, path) and size.isdigit() and int(size) >= SMALLEST else None
+            if item is None or taken & {item[0], blob}:
+                continue
+            name, speaker, text = item
+            taken |= {name, blob}
+            file = ("audio/" if text else "untranscribed/") + name + os.path.splitext(path)[1]
+            os.makedirs(os.path.dirname(os.path.join(base, file)), exist_ok=True)
+            with open(os.path.join(base, file), "wb") as out:
+                out.write(git(folder, "cat-file", "blob", blob))
+            if text:
+                rows.append((file, speaker, " ".join(text.split())))
+    with open(os.path.join(base, "data.tsv"), "w", encoding="utf-8") as out:
+        out.writelines("\t".join(row) + "\n" for row in sorted(rows))
+    speakers = len({row[1] for row in rows})
+    print("%s: %d recordings of %d speakers, %s" % (os.path.basename(base), len(rows), speakers, licence))
+
+
+def main():
+    speech = os.path.join(base_directory(), "speech")
+    for name, licence, transcripts, sources in FOLDERS:
+        collect(os.path.join(speech, name), licence, transcripts, sources)
+    texts = librispeech_texts()
+    with open(os.path.join(speech, "unlabelled.tsv"), "w", encoding="utf-8") as out:
+        for file in sorted(os.listdir(os.path.join(sys.argv[1], "librispeech_untranscribed", "audio"))):
+            if stem(file) in texts:
+                out.write("%s\t%s\n" % (stem(file), texts[stem(file)]))
+
+
+if __name__ == "__main__":
+    main()
