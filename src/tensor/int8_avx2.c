@@ -56,6 +56,7 @@ static inline __attribute__((always_inline)) void halved(const struct rs_int8_jo
     __m256i sum[ROWS][2];
     UNROLL
     for (int r = 0; r < rows; r++)
+        UNROLL
         for (int i = 0; i < 2; i++)
             sum[r][i] = c->from ? _mm256_load_si256((const __m256i *)(sums[r] + 8 * i)) : _mm256_setzero_si256();
     for (int k = c->from; k < c->to; k += 64, x += RS_TILE)
@@ -71,10 +72,12 @@ static inline __attribute__((always_inline)) void halved(const struct rs_int8_jo
         }
     /* What is left when k ends is half of the sum; doubled, the row's sum comes 128-fold as in every backend. */
     const bool last = c->to == j->kpad;
+    const __m128i shift = _mm_cvtsi32_si128(last);
     UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < 2; i++)
-            _mm256_store_si256((__m256i *)(sums[r] + 8 * i), last ? _mm256_slli_epi32(sum[r][i], 1) : sum[r][i]);
+    for (int r = 0; r < rows; r++) {
+        _mm256_store_si256((__m256i *)sums[r], _mm256_sll_epi32(sum[r][0], shift));
+        _mm256_store_si256((__m256i *)(sums[r] + 8), _mm256_sll_epi32(sum[r][1], shift));
+    }
     if (last)
         finish_tile(j, sums[0], row, rows, col);
 }
