@@ -1,6 +1,6 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--lm-weights WEIGHT,PRIOR,BONUS]]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--lm-weights WEIGHT,PRIOR,BONUS,CTC]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
 --raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
@@ -112,7 +112,7 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, weigh
         else:
             w.add_tensor(name, array.astype(np.float32))
     if ngrams is not None:
-        for key, value in zip(("weight", "prior", "bonus"), weights):
+        for key, value in zip(("weight", "prior", "bonus", "ctc"), weights):
             w.add_float32("rec-stt.lm." + key, value)
         w.add_tensor("lm.ngrams", ngrams)
     w.write_header_to_file()
@@ -128,7 +128,7 @@ def main():
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--lm")
-    parser.add_argument("--lm-weights", default="0.5,0.2,0.6")
+    parser.add_argument("--lm-weights", default="0.5,0.2,0.8,0.25")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)

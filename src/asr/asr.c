@@ -23,7 +23,7 @@ struct rs_asr {
     struct rs_pack *pack;                     /* NULL: packed weights are private memory */
     struct rs_logmel *logmel;
     struct rs_fc *encoder;
-    struct rs_transducer *transducer;         /* one of the two */
+    struct rs_transducer *transducer;         /* one of the two, or both where the transducer's beam asks the other */
     struct rs_ctc *ctc;
     struct rs_tokenizer *tokenizer;
     struct rs_asr_info info;
@@ -70,8 +70,11 @@ static int open_decoder(struct rs_asr *a, const char *wanted, const struct rs_ba
     a->info.decoder = automatic || strcmp(wanted, own) == 0 ? own : "ctc";
     if (!automatic && strcmp(wanted, a->info.decoder) != 0)
         return rs_fail(e, RS_E_USAGE, "%s has no %s decoder; it has %s%s", m->name, wanted, own, transducer && ctc ? " and ctc" : "");
-    if (strcmp(a->info.decoder, "ctc") != 0)
-        return rs_transducer_open(&a->transducer, m, b, a->pack, a->pool, width, e);
+    if (strcmp(a->info.decoder, "ctc") != 0) {
+        const int rc = rs_transducer_open(&a->transducer, m, b, a->pack, a->pool, width, e);
+        if (rc || !ctc || !rs_transducer_wants_ctc(a->transducer))
+            return rc;
+    }
     if (!ctc)
         return rs_fail(e, RS_E_USAGE, "%s has no ctc decoder; it has %s", m->name, own);
     return rs_ctc_open(&a->ctc, m, b, a->pack, a->pool, width, e);
@@ -188,6 +191,16 @@ static void set_times(const struct rs_asr *a, struct rs_transcript *t)
         rs_tokenizer_refine_times(a->tokenizer, t->tokens, t->count);
 }
 
+static int decode(struct rs_asr *a, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
+{
+    if (!a->transducer)
+        return rs_ctc_run(a->ctc, encoded, frames, out, e);
+    const float *ctc = a->ctc ? rs_ctc_log_probs(a->ctc, encoded, frames) : NULL;
+    if (a->ctc && !ctc)
+        return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
+    return rs_transducer_run(a->transducer, encoded, frames, ctc, out, e);
+}
+
 int rs_asr_run(struct rs_asr *a, const float *pcm, size_t n, struct rs_transcript *out, struct rs_err *e)
 {
     const size_t mel_frames = rs_logmel_frames(a->logmel, n);
@@ -208,7 +221,7 @@ int rs_asr_run(struct rs_asr *a, const float *pcm, size_t n, struct rs_transcrip
         return rc;
     const int64_t encoded_at = rs_now_ns();
     out->frames = rs_fc_frames(a->encoder, (int)mel_frames);
-    rc = a->transducer ? rs_transducer_run(a->transducer, encoded, out->frames, out, e) : rs_ctc_run(a->ctc, encoded, out->frames, out, e);
+    rc = decode(a, encoded, out->frames, out, e);
     set_times(a, out);
     out->times = (struct rs_stage_times){featured - begun, encoded_at - featured, rs_now_ns() - encoded_at};
     return rc;

@@ -1,7 +1,7 @@
 /* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
  * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
  * chose, the duration's included, plus the weighted one of its tokens in the language model (shallow fusion: Gulcehre et
- * al. 2015, arXiv 1503.03535). Readings with equal tokens at the same frame are one: their probabilities add.
+ * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one. Readings with equal tokens at the same frame are one: their probabilities add.
  *
  * The predictor runs when a reading's turn comes, not when it is thought of: most are never looked at. */
 #include "asr/beam.h"
@@ -126,7 +126,9 @@ static bool settle(struct search *s, struct reading *r, int n)
 static bool extend(struct search *s, const struct reading *r, int token, float log_p, int duration)
 {
     const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
-    const float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
+    float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
+    if (s->net->second)
+        heard += s->o->ctc * s->net->second(s->net->net, s->frame, token);
     if (hopeless(s, s->frame + advance, heard))               /* the language model only takes away */
         return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))

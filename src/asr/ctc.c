@@ -1,6 +1,7 @@
 /* See ctc.h. Formula: Graves 2006; NeMo parts/submodules/ctc_greedy_decoding.py. */
 #include "asr/ctc.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "asr/greedy.h"
@@ -13,7 +14,7 @@ struct rs_ctc {
     struct rs_pool *pool;
     int width, pieces;
     struct rs_linear out;             /* [pieces+1][width] */
-    struct rs_arena own, step;
+    struct rs_arena own, step, chunk;
     float *logits;                    /* [BLOCK][pieces+1] */
 };
 
@@ -55,6 +56,7 @@ void rs_ctc_close(struct rs_ctc *c)
     rs_linear_free(&c->out);
     rs_arena_free(&c->own);
     rs_arena_free(&c->step);
+    rs_arena_free(&c->chunk);
     free(c);
 }
 
@@ -77,17 +79,41 @@ static bool take_frame(const struct rs_ctc *c, const float *logits, int frame, i
     return true;
 }
 
+/* encoded[m][width] → scores[m][pieces + 1] */
+static bool score(struct rs_ctc *c, const float *encoded, int m, float *scores)
+{
+    struct rs_rows rows;
+    rs_arena_reset(&c->step);
+    if (!rs_rows_prepare(&rows, c->out.backend, c->pool, &c->step, encoded, c->width, m, c->width))
+        return false;
+    rs_linear_apply(&c->out, &rows, c->pool, RS_ACT_NONE, 1, false, scores, c->pieces + 1);
+    return true;
+}
+
+const float *rs_ctc_log_probs(struct rs_ctc *c, const float *encoded, int frames)
+{
+    const int labels = c->pieces + 1;
+    rs_arena_reset(&c->chunk);
+    float *scores = rs_arena_alloc(&c->chunk, (size_t)frames * (size_t)labels, sizeof *scores);
+    if (!scores || !score(c, encoded, frames, scores))
+        return NULL;
+    for (int i = 0; i < frames; i++) {
+        float *x = scores + (size_t)i * (size_t)labels;
+        const float top = x[rs_argmax(x, labels)], norm = top + logf(rs_kernels()->sum_exp(x, labels, top));
+        for (int j = 0; j < labels; j++)
+            x[j] -= norm;
+    }
+    return scores;
+}
+
 int rs_ctc_run(struct rs_ctc *c, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
 {
     const int labels = c->pieces + 1;
     int previous = c->pieces;
     for (int from = 0; from < frames; from += BLOCK) {
         const int m = frames - from < BLOCK ? frames - from : BLOCK;
-        struct rs_rows rows;
-        rs_arena_reset(&c->step);
-        if (!rs_rows_prepare(&rows, c->out.backend, c->pool, &c->step, encoded + (size_t)from * (size_t)c->width, c->width, m, c->width))
+        if (!score(c, encoded + (size_t)from * (size_t)c->width, m, c->logits))
             return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
-        rs_linear_apply(&c->out, &rows, c->pool, RS_ACT_NONE, 1, false, c->logits, labels);
         for (int i = 0; i < m; i++)
             if (!take_frame(c, c->logits + (size_t)i * (size_t)labels, from + i, &previous, out))
                 return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);

@@ -21,4 +21,7 @@ void rs_ctc_close(struct rs_ctc *c);
 /* encoded[frames][width] → tokens with frames, durations, confidences (times are not set). */
 int rs_ctc_run(struct rs_ctc *c, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e);
 
+/* log probabilities of all labels, [frames][pieces + 1], valid until the next call; NULL: out of memory. */
+const float *rs_ctc_log_probs(struct rs_ctc *c, const float *encoded, int frames);
+
 #endif

@@ -46,6 +46,8 @@ struct rs_transducer {
     struct rs_pool *alone;                    /* the beam's products are too small to be shared */
     float *common;                            /* what the encoder says on average [joint] */
     const float *heard;                       /* this run's [frames][joint] */
+    const float *ctc;                         /* this run's [frames][pieces + 1], or NULL */
+    int frames;
 };
 
 /* The predictor's answer to one more token; NULL is the start: a vector of zeros. What a layer remembers is
@@ -177,6 +179,17 @@ static float beam_prior(void *net, int slot, int token)
     return ((const struct rs_transducer *)net)->slots[slot].prior[token];
 }
 
+/* The two heads need not speak at the very same frame. */
+static float beam_second(void *net, int frame, int token)
+{
+    enum { REACH = 3 };
+    const struct rs_transducer *t = net;
+    float best = -10;                         /* what one head did not hear at all, the other still may have */
+    for (int i = frame < REACH ? 0 : frame - REACH; i <= frame + REACH && i < t->frames; i++)
+        best = fmaxf(best, t->ctc[(size_t)i * ((size_t)t->pieces + 1) + (size_t)token]);
+    return best;
+}
+
 /* One layer of n predictors; x holds their inputs, and their answers afterwards. */
 static bool take_layer(struct rs_transducer *t, int l, const int *from, const int *tokens, const int *to, int n)
 {
@@ -224,7 +237,7 @@ static bool beam_take(void *net, const int *from, const int *tokens, const int *
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {beam_score, beam_take, beam_prior, t};
+    const struct rs_beam_net net = {beam_score, beam_take, beam_prior, t->ctc ? beam_second : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
@@ -240,7 +253,13 @@ static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, 
     return rs_beam_search(&net, &t->beam, frames, out, e);
 }
 
-int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e)
+bool rs_transducer_wants_ctc(const struct rs_transducer *t)
+{
+    return t->lm && t->beam.ctc > 0;
+}
+
+int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, const float *ctc, struct rs_transcript *out,
+                      struct rs_err *e)
 {
     struct rs_rows rows;
     rs_arena_reset(&t->chunk);
@@ -250,6 +269,8 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     rs_linear_apply(&t->enc, &rows, t->pool, RS_ACT_NONE, 1, false, heard, t->joint);
     t->heard = heard;
+    t->ctc = ctc;
+    t->frames = frames;
     t->now = t->slots;
     rs_pool_busy(t->pool);
     int rc = recall_nothing(t) && predict(t, NULL) ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
@@ -384,14 +405,15 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus) || c->lm_weight < 0))
+    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc) || c->lm_weight < 0 ||
+                   c->lm_ctc < 0))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
     if (!w->rc)
         w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);
     if (!w->rc)
         w->rc = rs_pool_new(&t->alone, 1, w->e);
-    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .bonus = c->lm_bonus, .pieces = t->pieces,
-                                       .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
+    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .ctc = c->lm_ctc, .bonus = c->lm_bonus,
+                                       .pieces = t->pieces, .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
                                        .n_durations = t->n_durations};
 }
 

@@ -19,7 +19,12 @@ int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, con
 void rs_transducer_close(struct rs_transducer *t);
 bool rs_transducer_has_durations(const struct rs_transducer *t);
 
-/* encoded[frames][width] → tokens with frames, durations, confidences (times are not set). */
-int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, struct rs_transcript *out, struct rs_err *e);
+/* Whether its beam takes a CTC head's log probabilities in too. */
+bool rs_transducer_wants_ctc(const struct rs_transducer *t);
+
+/* encoded[frames][width] → tokens with frames, durations, confidences (times are not set). ctc: those of the CTC head,
+ * [frames][pieces + 1], or NULL. */
+int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, const float *ctc, struct rs_transcript *out,
+                      struct rs_err *e);
 
 #endif

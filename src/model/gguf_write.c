@@ -110,6 +110,7 @@ static void put_keys(struct out *o)
         key_real(o, "rec-stt.lm.weight", (double)c->lm_weight);
         key_real(o, "rec-stt.lm.prior", (double)c->lm_prior);
         key_real(o, "rec-stt.lm.bonus", (double)c->lm_bonus);
+        key_real(o, "rec-stt.lm.ctc", (double)c->lm_ctc);
     }
     if (c->n_durations) {
         key(o, "asr.tdt.durations", ARRAY);

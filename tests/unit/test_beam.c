@@ -149,10 +149,14 @@ static struct net silence(void)
     return s;
 }
 
+/* Another head, which hears 2 in frame 1 and is not sure of anything else. */
+static float second(void *net, int frame, int token) { return net && frame == 1 && token == 2 ? 0 : -3; }
+static bool two_heads;
+
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
-    const struct rs_beam_net net = {score, take, prior, s};
-    const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
+    const struct rs_beam_net net = {score, take, prior, two_heads ? second : NULL, s};
+    const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
     struct rs_err e = {0};
@@ -206,6 +210,23 @@ static void the_language_model_decides(void)
     rs_ngram_close(n);
 }
 
+static void the_other_head_decides(void)
+{
+    static _Alignas(8) struct image m;
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    hear(&s, 0, 1, 0, 0.9f, 0, 0, 0.1f);
+    hear(&s, 1, 1, 0.45f, 0, 0.35f, 0, 0.2f);
+    struct rs_transcript t = search(&s, n, 0, 0.75f);
+    expect(&t, "1@0 0@1 ");
+    two_heads = true;
+    t = search(&s, n, 0, 0.75f);                  /* each token costs 0.75, but 2 */
+    expect(&t, "1@0 2@1 ");
+    two_heads = false;
+    rs_ngram_close(n);
+}
+
 /* Two ways to the same tokens are one reading: 0.3 + 0.3 against 0.4. */
 static void ways_add_up(void)
 {
@@ -248,6 +269,7 @@ int main(void)
     RUN(damaged);
     RUN(clear_speech);
     RUN(the_language_model_decides);
+    RUN(the_other_head_decides);
     RUN(ways_add_up);
     RUN(crowded);
     return REPORT();

@@ -127,7 +127,7 @@ static int use(const unsigned char *data, size_t size, const float *mel)
         const float *out = NULL;
         char text[256];
         if (rs_fc_run(n.encoder, mel, 20, &out, &e) == 0) {
-            rs_transducer_run(n.transducer, out, 3, &t, &e);
+            rs_transducer_run(n.transducer, out, 3, NULL, &t, &e);
             rs_ctc_run(n.ctc, out, 3, &t, &e);
             rs_tokenizer_text(n.tokenizer, t.tokens, t.count, text, sizeof text);
         }

@@ -152,6 +152,31 @@ static void check_tokens(struct reader *r, struct engine *g, const struct rs_tra
     }
 }
 
+/* All frames' log probabilities at once, as the beam asks for them: each row sums to 1, and the best labels without
+ * repeats and blanks are the tokens. */
+static void check_log_probs(struct engine *g, const float *encoded, int frames, const struct rs_transcript *t)
+{
+    const float *x = rs_ctc_log_probs(g->ctc, encoded, frames);
+    const int labels = g->model->n_pieces + 1;
+    size_t n = 0;
+    CHECK(x != NULL);
+    for (int i = 0, previous = labels - 1; x && i < frames; i++, x += labels) {
+        double sum = 0;
+        int best = 0;
+        for (int j = 0; j < labels; j++) {
+            sum += exp((double)x[j]);
+            best = x[j] > x[best] ? j : best;
+        }
+        CHECK_NEAR(sum, 1, 1e-4);
+        if (best != previous && best != labels - 1) {
+            CHECK_INT(n < t->count ? t->tokens[n].id : -1, best);
+            n++;
+        }
+        previous = best;
+    }
+    CHECK_INT(n, t->count);
+}
+
 static void one_input(struct reader *r, struct engine *g)
 {
     const uint32_t seed = get_u32(r), samples = get_u32(r), mel_frames = get_u32(r), frames = get_u32(r), tensors = get_u32(r);
@@ -174,9 +199,11 @@ static void one_input(struct reader *r, struct engine *g)
         g->worst_layer = d > g->worst_layer ? d : g->worst_layer;
     }
     if (encoded) {
-        CHECK_INT(g->transducer ? rs_transducer_run(g->transducer, encoded, (int)frames, &t, &e)
+        CHECK_INT(g->transducer ? rs_transducer_run(g->transducer, encoded, (int)frames, NULL, &t, &e)
                                 : rs_ctc_run(g->ctc, encoded, (int)frames, &t, &e), 0);
         check_tokens(r, g, &t);
+        if (!g->transducer)
+            check_log_probs(g, encoded, (int)frames, &t);
     }
     rs_transcript_free(&t);
     free(pcm);
