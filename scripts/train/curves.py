@@ -28,7 +28,8 @@ def main():
     left.set(xlabel="hours of audio trained on", ylabel="training loss", ylim=(0, 6))
     left.legend()
     for name, label in SETS.items():
-        right.plot([r["hours"] for r in tests], [r[name] for r in tests], marker="o", label=label)
+        had = [r for r in tests if name in r]         # a run may have got a set later
+        right.plot([r["hours"] for r in had], [r[name] for r in had], marker="o", label=label)
     right.set(xlabel="hours of audio trained on", ylabel="word error rate, % (CTC greedy)", ylim=(0, 100))
     right.legend()
     for axes in (left, right):
