@@ -29,6 +29,8 @@ def main():
     left.legend()
     for name, label in SETS.items():
         had = [r for r in tests if name in r]         # a run may have got a set later
+        if not had:
+            continue
         right.plot([r["hours"] for r in had], [r[name] for r in had], marker="o", label=label)
     right.set(xlabel="hours of audio trained on", ylabel="word error rate, % (CTC greedy)", ylim=(0, 100))
     right.legend()
