@@ -152,7 +152,7 @@ static bool expand(struct search *s, const struct reading *r, const float *x)
 {
     const int blank = s->o->pieces, top = rs_argmax(x, blank + 1);
     const int duration = s->o->n_durations ? s->o->durations[rs_argmax(x + blank + 1, s->o->n_durations)] : 0;
-    const float norm = x[top] + logf(rs_kernels()->sum_exp(x, blank + 1, x[top]));
+    const float norm = rs_log_sum_exp(x, blank + 1, x[top]);
     struct reading waits = *r;
     waits.score += x[blank] - norm;
     waits.symbols = 0;

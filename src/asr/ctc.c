@@ -1,7 +1,6 @@
 /* See ctc.h. Formula: Graves 2006; NeMo parts/submodules/ctc_greedy_decoding.py. */
 #include "asr/ctc.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "asr/greedy.h"
@@ -99,7 +98,7 @@ const float *rs_ctc_log_probs(struct rs_ctc *c, const float *encoded, int frames
         return NULL;
     for (int i = 0; i < frames; i++) {
         float *x = scores + (size_t)i * (size_t)labels;
-        const float top = x[rs_argmax(x, labels)], norm = top + logf(rs_kernels()->sum_exp(x, labels, top));
+        const float norm = rs_log_sum_exp(x, labels, x[rs_argmax(x, labels)]);
         for (int j = 0; j < labels; j++)
             x[j] -= norm;
     }

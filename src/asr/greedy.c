@@ -1,6 +1,7 @@
 /* See greedy.h. Source: NeMo parts/submodules/rnnt_greedy_decoding.py; arXiv 2304.06795 (TDT). */
 #include "asr/greedy.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -61,4 +62,9 @@ void rs_lstm_cell(float *gates, int hidden, float *c, float *h)
     rs_tanh(c, hidden, h);
     for (int i = 0; i < hidden; i++)
         h[i] *= out[i];
+}
+
+float rs_log_sum_exp(const float *x, int n, float top)
+{
+    return top + logf(rs_kernels()->sum_exp(x, n, top));
 }

@@ -33,4 +33,7 @@ void rs_lstm_cell(float *gates, int hidden, float *c, float *h);
 /* Index of the largest value; the first one wins ties. */
 int rs_argmax(const float *x, int n);
 
+/* log Σ e^x, which turns scores into log probabilities; `top` is the largest of them. */
+float rs_log_sum_exp(const float *x, int n, float top);
+
 #endif

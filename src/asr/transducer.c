@@ -167,7 +167,7 @@ static bool set_priors(struct rs_transducer *t, const int *slots, int n)
         return false;
     for (int i = 0; i < n; i++) {
         const float *x = t->logits + (size_t)i * (size_t)t->outputs, top = x[rs_argmax(x, t->pieces)];
-        const float norm = top + logf(rs_kernels()->sum_exp(x, t->pieces, top));
+        const float norm = rs_log_sum_exp(x, t->pieces, top);
         for (int j = 0; j < t->pieces; j++)
             t->slots[slots[i]].prior[j] = x[j] - norm;
     }
