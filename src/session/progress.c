@@ -21,7 +21,8 @@ enum { FRAME = 1280, CALL = 8192, MAX_HOLES = 4 };
 
 static const double HOP = (double)RS_VAD_HOP / RS_SAMPLE_RATE;
 static const float SPEECH = 0.5f, STAYS = 0.35f;   /* probability that begins speech, and that continues it */
-static const float AUDIBLE = 0.15f;                /* under this no word is looked for */
+static const float AUDIBLE = 0.15f;                /* from this on it may be a word's end */
+static const double NEAR = 0.5;                    /* seconds from speech within which a word is believed */
 static const int ARMS = 2;                         /* hops of speech (64 ms) before it counts as said */
 static const double AFTER = 0.5;                   /* seconds kept behind the last thing heard */
 static const double HOLE = 1.5, MARGIN = 0.2;
@@ -265,7 +266,13 @@ static double last_above(const struct rs_progress *p, double from, double to, fl
 
 static double last_audible(const struct rs_progress *p, double from, double to) { return last_above(p, from, to, AUDIBLE); }
 
-static bool audible(const struct rs_progress *p, double from, double to) { return last_audible(p, from, to) > from; }
+/* Whether a word at these moments would be believed: the detector hears speech within NEAR seconds of it. Where it does
+ * not, decoding could only invent words (of an hour of noises 58 became 28, of 40 minutes of speech 5,664 became 5,662). */
+static bool believable(const struct rs_progress *p, double from, double to)
+{
+    const double start = fmax(0, from - NEAR);
+    return last_above(p, start, to + NEAR, SPEECH) > start;
+}
 
 /* ------------------------------------------------------------------ decoding */
 
@@ -301,8 +308,6 @@ static int decode(struct rs_progress *p, size_t from, size_t to, struct rs_token
     return 0;
 }
 
-/* Words where the detector hears no speech are the decoder's invention: of an hour of noises 58 words became 28, of 40
- * minutes of speech 5,664 became 5,662. */
 static void disbelieve(struct rs_progress *p, struct rs_tokens *t)
 {
     size_t kept = 0;
@@ -310,8 +315,7 @@ static void disbelieve(struct rs_progress *p, struct rs_tokens *t)
     for (size_t i = 0, n; i < t->count; i += n) {
         for (n = 1; i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id); n++)
             ;
-        const double from = t->at[i].frame * RS_FRAME_S - 0.5, to = t->at[i + n - 1].frame * RS_FRAME_S + 0.5;
-        if (last_above(p, from > 0 ? from : 0, to, SPEECH) <= from)
+        if (!believable(p, t->at[i].frame * RS_FRAME_S, t->at[i + n - 1].frame * RS_FRAME_S))
             continue;
         memmove(t->at + kept, t->at + i, n * sizeof *t->at);
         kept += n;
@@ -472,7 +476,7 @@ static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct r
     struct rs_tokens *fresh = &p->worker.fresh, *out = &p->worker.out;
     fresh->count = out->count = 0;
     pthread_mutex_lock(&p->lock);
-    const bool worth = audible(p, from, to);
+    const bool worth = believable(p, from, to);
     pthread_mutex_unlock(&p->lock);
     int rc = 0;
     if (worth) {

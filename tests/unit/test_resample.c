@@ -60,6 +60,39 @@ static void cuts_do_not_matter(void)
         }
 }
 
+/* What a sine of `hz` at this rate becomes: the largest error against the same sine at 16 kHz, sample by sample, or its
+ * largest value where the band cannot hold it. The ends, where the sine is cut off, do not count. */
+static double sine_error(int rate, double hz)
+{
+    const size_t n = (size_t)rate / 2;
+    float *x = malloc(n * sizeof *x);
+    double worst = 0;
+    for (size_t i = 0; x && i < n; i++)
+        x[i] = 0.5f * (float)sin(2 * M_PI * hz * (double)i / rate);
+    const size_t got = push_all(rate, 1, x, n, 1000, out1, NULL);
+    CHECK_NEAR((double)got, 8000, 1.5);
+    for (size_t j = 400; j + 400 < got; j++)
+        worst = fmax(worst, fabs(out1[j] - (hz < 8000 ? 0.5 * sin(2 * M_PI * hz * (double)j / 16000) : 0)));
+    free(x);
+    return worst;
+}
+
+static void keeps_the_band_and_nothing_else(void)
+{
+    static const int rates[] = {32000, 48000, 96000, 192000, 768000, 44100};
+    for (size_t r = 0; r < 6; r++) {
+        /* libsamplerate's ratio is less exact, and its band falls off earlier */
+        const double small = rates[r] == 44100 ? 3e-4 : 2e-6, edge = rates[r] == 44100 ? 6400 : 7190;
+        CHECK_NEAR(sine_error(rates[r], 100), 0, small);
+        CHECK_NEAR(sine_error(rates[r], 997), 0, small);
+        CHECK_NEAR(sine_error(rates[r], edge), 0, small);
+        CHECK_NEAR(sine_error(rates[r], 8010), 0, small);
+        CHECK_NEAR(sine_error(rates[r], 12345), 0, small);
+        if (rates[r] > 40000)
+            CHECK_NEAR(sine_error(rates[r], 16000), 0, small);      /* would be heard as 0 Hz */
+    }
+}
+
 static double level(const float *x, size_t n)
 {
     double s = 0;
@@ -144,6 +177,7 @@ int main(void)
 {
     RUN(sixteen_khz_mono_is_untouched);
     RUN(cuts_do_not_matter);
+    RUN(keeps_the_band_and_nothing_else);
     RUN(dead_channels_do_not_count);
     RUN(finds_silence_and_bad_samples);
     RUN(silence_takes_its_place);
