@@ -48,6 +48,8 @@ SCHEDULE = {
     "checkpoint_seconds": 420,
     "evaluate_seconds": 900,
 }
+# Products in bfloat16 where the processor has instructions for them (AVX-512 BF16 or AMX), else in single precision.
+HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 EVALUATION = {"librispeech": 40, "lj": 20, "heldout": 6, "speechocean": 60, "commonvoice": 60,
               "synthetic_heldout": 60}
 
@@ -270,7 +272,7 @@ class Muon:
         for group, momentum in zip(self.groups, self.momenta):
             gradient = torch.stack([p.grad for p in group])
             momentum.lerp_(gradient, 1 - self.momentum)
-            x = gradient.lerp_(momentum, self.momentum).bfloat16()
+            x = gradient.lerp_(momentum, self.momentum).to(torch.bfloat16 if HALF else torch.float32)
             tall = x.shape[1] > x.shape[2]
             if tall:
                 x = x.mT
@@ -389,7 +391,7 @@ def main():
         for module in model.modules():
             if hasattr(module, "dropout"):
                 module.dropout = s["dropout"]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
             encoded, frames, tap = model(x, lengths, middle)
             tdt = transducer(model, encoded, frames, targets, target_lengths, s["tdt_cells"]) if s["tdt"] else None
             logits, middle_logits, phone_logits = model.ctc(encoded), model.middle_ctc(tap), model.phones(tap)
