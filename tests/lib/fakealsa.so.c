@@ -5,6 +5,7 @@
  *   rates A B … ;  channels A B … ;  format NAME ;        what the hardware takes (16000, 1, S16_LE)
  *   period N ; buffer N ; signal counter|tone|silence ; dead C ; opposed ;
  *   open CODE TIMES ;                                     snd_pcm_open fails that often
+ *   drift PPM ;                                           the device's clock runs so much faster than ours
  *   pace ;                                                from here on frames take their time on the real clock
  *   ok N ; short K N ;                                    N frames (in reads of at most K)
  *   zeros N ; nan N ;                                     N frames of zeros, or of NaN
@@ -38,6 +39,7 @@ static long left;                       /* of the current operation's count */
 static long rates[8] = {16000}, channel_counts[8] = {1};
 static int n_rates = 1, n_channels = 1, dead = -1;
 static int opposed, resumed, started, paced;
+static double drift = 1;
 static char format_name[16] = "S16_LE", signal_kind[16] = "counter";
 static snd_pcm_format_t format;
 static unsigned rate = 16000, channels = 1;
@@ -64,7 +66,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
     return rc;
 }
 
-static void pass(long frames) { mono_ahead += 1000000000ll * frames / rate; }
+static void pass(long frames) { mono_ahead += llround(1e9 * (double)frames / (rate * drift)); }
 
 /* Frames that have come by the real clock. */
 static long due(void)
@@ -114,6 +116,8 @@ static void next(void)
             buffer = (snd_pcm_uframes_t)arg[0];
         else if (!strcmp(op, "dead"))
             dead = (int)arg[0];
+        else if (!strcmp(op, "drift"))
+            drift = 1 + (double)arg[0] * 1e-6;
         else if (!strcmp(op, "pace"))
             paced = 1;
         else if (!strcmp(op, "opposed"))
