@@ -99,6 +99,9 @@ FOLDERS = [
               ("17", "c6eb4f89ac49c509366afc829ba503cc93aad8a2", "cv-corpus-20.0-delta-2024-12-06"),
               ("18", "4ca775acc03a0f21aed07c3d2570fcb3e39fabab", "cv-corpus-18.0-delta-2024-06-14"),
               ("19", "497ac20ecec581d1bbb9c700b99ad2750db7aa67", "cv-corpus-19.0-delta-2024-09-13"))]]),
+    ("common_voice2", "CC0 (Mozilla Common Voice)", common_voice, [
+        ("rigved/rit-engl-682-spring-2021-project", "637c494f0bff9f6e251b92beb2838c2c93819b9a", r"data/.*\.wav",
+         "validated.csv")]),
     ("librispeech_deepspeaker", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
         ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
          r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
