@@ -53,6 +53,24 @@ def librispeech(folder, tables):
     return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
 
 
+def librispeech_by_words(folder, tables):
+    """A table of files and words, without LibriSpeech's numbers: the words tell them.  What is not in its lists is left out."""
+    def letters(words):
+        return re.sub("[^a-z]", "", words.lower())
+
+    texts = librispeech_texts()
+    count = collections.Counter(letters(words) for words in texts.values())
+    names = {letters(words): name for name, words in texts.items() if count[letters(words)] == 1}
+    rows = [line.split("\t") for line in show(folder, tables[0]).splitlines() if "\t" in line]
+    files = collections.Counter(file for file, _ in rows)
+    known = {file: names.get(letters(words)) for file, words in rows if files[file] == 1}
+
+    def find(path):
+        name = known.get(os.path.basename(path))
+        return (name, "ls_" + name.split("-")[0], texts[name]) if name else None
+    return find
+
+
 def speech_commands(folder, tables):
     def find(path):
         word = path.split("/")[-2]
@@ -105,6 +123,9 @@ FOLDERS = [
     ("librispeech_deepspeaker", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
         ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
          r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
+    ("librispeech_blend", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech_by_words, [
+        # The rest is of dev-clean.
+        ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav", "data/transcripts.txt")]),
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
