@@ -123,6 +123,8 @@ FOLDERS = [
     ("librispeech_deepspeaker", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
         ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
          r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
+    ("librispeech_dk", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
+        ("DK2325/asr-finetuning", "736664ec75297f55accd4b9b744c9703c0594ac6", r"(train|val|sample_subset_wav)/.*\.wav")]),
     ("librispeech_blend", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech_by_words, [
         # The rest is of dev-clean.
         ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav", "data/transcripts.txt")]),
