@@ -78,6 +78,16 @@ def speech_commands(folder, tables):
     return find
 
 
+def lumo(folder, tables):
+    """A table of files and words; the folder is the speaker."""
+    words = {row["filename"]: row["transcript"] for row in csv.DictReader(show(folder, tables[0]).splitlines())}
+
+    def find(path):
+        speaker, file = path.split("/")[-2:]
+        return (stem(file), "lumo_" + speaker, words[file]) if file in words else None
+    return find
+
+
 def vctk(folder, tables):
     """All sentences are in the lists of VITS; the first 24 are the same for every speaker."""
     texts, shared = {}, collections.defaultdict(collections.Counter)
@@ -131,6 +141,9 @@ FOLDERS = [
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
+    ("lumo", "CC BY 4.0 (LUMO Multilingual Speech Dataset, M. M. H. Naeem et al.)", lumo, [
+        # The second speaker's folder holds Bangla.
+        ("mehedinaeem/lumo-speech-dataset", "28f4efced3a238e963fe3eaf740e8da29c637d6b", r"dataset/english/.*/eng_\d+\.wav", "metadata.csv")]),
     ("vctk", "CC BY 4.0 (VCTK)", vctk, [
         ("Edresson/YourTTS", "a74087534696806b0bedbf5fd4a4ab8bbb1bbc87",
          r"audios_demo/(GT/VCTK/p\d+|reference|Exp\.6/[^/]+/[^/]+/reference)/.*"),
