@@ -2,7 +2,7 @@
 
 usage: collect.py SPEECH_FOLDER
 
-Clones the repositories named below (about 1.5 GB; needs git and a network) at
+Clones the repositories named below (about 2.5 GB; needs git and a network) at
 the given commits and writes, in the training directory,
   speech/NAME/audio, speech/NAME/data.tsv   file, speaker, transcript: what "extra.py folder" reads
   speech/common_voice_delta/untranscribed   clips on which nobody has voted yet, without their text
@@ -54,7 +54,8 @@ def librispeech(folder, tables):
 
 
 def librispeech_by_words(folder, tables):
-    """A table of files and words, without LibriSpeech's numbers: the words tell them.  What is not in its lists is left out."""
+    """A table of files and words, without LibriSpeech's numbers: the words tell them.  What the lists lack is left
+    out."""
     def letters(words):
         return re.sub("[^a-z]", "", words.lower())
 
@@ -134,16 +135,19 @@ FOLDERS = [
         ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
          r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
     ("librispeech_dk", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
-        ("DK2325/asr-finetuning", "736664ec75297f55accd4b9b744c9703c0594ac6", r"(train|val|sample_subset_wav)/.*\.wav")]),
+        ("DK2325/asr-finetuning", "736664ec75297f55accd4b9b744c9703c0594ac6",
+         r"(train|val|sample_subset_wav)/.*\.wav")]),
     ("librispeech_blend", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech_by_words, [
         # The rest is of dev-clean.
-        ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav", "data/transcripts.txt")]),
+        ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav",
+         "data/transcripts.txt")]),
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
     ("lumo", "CC BY 4.0 (LUMO Multilingual Speech Dataset, M. M. H. Naeem et al.)", lumo, [
         # The second speaker's folder holds Bangla.
-        ("mehedinaeem/lumo-speech-dataset", "28f4efced3a238e963fe3eaf740e8da29c637d6b", r"dataset/english/.*/eng_\d+\.wav", "metadata.csv")]),
+        ("mehedinaeem/lumo-speech-dataset", "28f4efced3a238e963fe3eaf740e8da29c637d6b",
+         r"dataset/english/.*/eng_\d+\.wav", "metadata.csv")]),
     ("vctk", "CC BY 4.0 (VCTK)", vctk, [
         ("Edresson/YourTTS", "a74087534696806b0bedbf5fd4a4ab8bbb1bbc87",
          r"audios_demo/(GT/VCTK/p\d+|reference|Exp\.6/[^/]+/[^/]+/reference)/.*"),
