@@ -1,9 +1,11 @@
 """Make a checkpoint from a model file that export.py wrote, where the training directory was lost.
 
-usage: restore.py MODEL.gguf
+usage: restore.py MODEL.gguf [HEADS.npz]
 
-Writes tokenizer.model and checkpoint.pt into the training directory (an existing checkpoint is left alone).  The
-two heads that only training has (middle CTC, phones) and the optimiser's state begin anew.
+Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram into the training directory (an
+existing checkpoint is left alone).  The two heads that only training has (middle CTC, phones) come from HEADS.npz, which
+export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The optimiser's state
+begins anew.
 """
 import base64
 import os
@@ -49,11 +51,16 @@ def main():
     state = model.state_dict()
     missing = set(state)
     for tensor in reader.tensors:
+        if tensor.name == "lm.ngrams":
+            tensor.data.tofile(os.path.join(base, "lm.ngram"))
         name = our_name(tensor.name)
         if name in state:
             values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
             state[name].copy_(torch.from_numpy(values).reshape(state[name].shape))
             missing.discard(name)
+    if len(sys.argv) > 2:
+        for name, values in np.load(sys.argv[2]).items():
+            state[name].copy_(torch.from_numpy(values.astype(np.float32)))
     for name in sorted(missing):
         if not name.startswith(("middle_ctc.", "phones.")) and not name.endswith("num_batches_tracked"):
             sys.exit("restore.py: %s lacks %s" % (sys.argv[1], name))
