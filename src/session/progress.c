@@ -476,7 +476,7 @@ static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct r
     struct rs_tokens *fresh = &p->worker.fresh, *out = &p->worker.out;
     fresh->count = out->count = 0;
     pthread_mutex_lock(&p->lock);
-    const bool worth = believable(p, from, to);
+    const bool worth = to > from && believable(p, from, to);
     pthread_mutex_unlock(&p->lock);
     int rc = 0;
     if (worth) {
