@@ -94,8 +94,9 @@ $(BUILD)/lib/%: tests/lib/%.c $(BUILD)/librec-stt.a
 
 unit: $(UNIT) $(HELPERS) $(PRELOADS)
 
-check: $(BIN) unit                   ## run every test
-	REC_STT=$(abspath $(BIN)) BUILD=$(BUILD) tests/run $(BUILD)/tests
+# ONLY="record transcribe": only the scripts of these folders of tests/.
+check: $(BIN) $(if $(ONLY),$(HELPERS) $(PRELOADS),unit)    ## run every test
+	REC_STT=$(abspath $(BIN)) BUILD=$(BUILD) ONLY="$(ONLY)" tests/run $(BUILD)/tests
 
 check-long: export LONG = 1
 check-long: check                    ## the tests with their long parts
@@ -118,6 +119,9 @@ cov:                                 ## tests with line coverage
 
 lint:                                ## static analysis of code, scripts and man pages
 	scripts/lint/all
+
+analysis:                            ## static and dynamic analysis as the integration machine runs it
+	scripts/lint/analysis
 
 fuzz:                                ## fuzz every parser for SECS seconds (60)
 	scripts/lint/fuzz $(or $(SECS),60)
@@ -165,4 +169,4 @@ clean:                               ## remove everything built
 help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 14
 
-.PHONY: all unit check check-long check-asan check-tsan cov lint fuzz run bench eval install uninstall dist deb clean help
+.PHONY: all unit check check-long check-asan check-tsan cov lint analysis fuzz run bench eval install uninstall dist deb clean help
