@@ -168,6 +168,10 @@ FOLDERS = [
         ("siplabiith/siplabiith.github.io", "857a7cab590f5ead5a8b1ef7131d9907584c8ce0",
          r"(noisy|nsy|comlex_lstm_noisy)/.*"),
         ("mmbluesky/mmbluesky.github.io", "788e4ba54463d73de495a2db170b7b2dd335497d", r"noisy/.*")]),
+    ("vctk3", "CC BY 4.0 (VCTK)", vctk, [
+        # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
+        ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
+         r"(?!p225_00[579]|p226_022|p227_008|p228_004|p232_0[01]5|p261_005|p294_005).*")]),
 ]
 # The one utterance of train-clean-100 that the lists below lack.
 MISSING = {"103-1240-0000": "CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE THE AVONLEA "
