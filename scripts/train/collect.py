@@ -89,6 +89,17 @@ def lumo(folder, tables):
     return find
 
 
+def arctic(folder, tables):
+    """CMU ARCTIC; the folder is the speaker."""
+    prompts = show(clone("synesthesiam/voice-recorder", "9230784f00426d0e4a13e5630d981bff6f99138c"), "cmuarctic.data")
+    texts = dict(re.findall(r'\( (\w+) "(.*)" \)', prompts))
+
+    def find(path):
+        speaker, name = path.split("/")[-2], stem(path)
+        return speaker + "_" + name, "arctic_" + speaker, texts[name]
+    return find
+
+
 def vctk(folder, tables):
     """All sentences are in the lists of VITS; the first 24 are the same for every speaker."""
     texts, shared = {}, collections.defaultdict(collections.Counter)
@@ -148,6 +159,9 @@ FOLDERS = [
         # The second speaker's folder holds Bangla.
         ("mehedinaeem/lumo-speech-dataset", "28f4efced3a238e963fe3eaf740e8da29c637d6b",
          r"dataset/english/.*/eng_\d+\.wav", "metadata.csv")]),
+    ("arctic", "CMU's free licence (CMU ARCTIC)", arctic, [
+        ("ASzot/voice-conversion", "937e2948d40a70dbf756b61b6b281c7944ebd11c",
+         r"phone-voice-conversion/datasets/arctic/(bdl|slt)/.*\.wav")]),
     ("vctk", "CC BY 4.0 (VCTK)", vctk, [
         ("Edresson/YourTTS", "a74087534696806b0bedbf5fd4a4ab8bbb1bbc87",
          r"audios_demo/(GT/VCTK/p\d+|reference|Exp\.6/[^/]+/[^/]+/reference)/.*"),
