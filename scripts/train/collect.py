@@ -113,7 +113,7 @@ def vctk(folder, tables):
                 shared[number][text.strip()] += 1
 
     def find(path):
-        match = re.search(r"(?:^|[/_])(p\d{3})_(\d{3})(_mic\d)?\.(wav|flac|mp3)$", path)
+        match = re.search(r"(?:^|[/_!])(p\d{3})_(\d{3})(_mic\d)?\.(wav|flac|mp3)$", path)
         if not match:
             return None
         speaker, number = match.group(1, 2)
@@ -186,6 +186,10 @@ FOLDERS = [
         # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
         ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
          r"(?!p225_00[579]|p226_022|p227_008|p228_004|p232_0[01]5|p261_005|p294_005).*")]),
+    ("vctk4", "CC BY 4.0 (VCTK)", vctk, [
+        # C is converted; three recordings are in vctk, two are cut short.
+        ("simyoungjun/Voice-Conversion", "f3d33aa13aa189b5cc49abeb3e6f9ac8faf0e458", r"V8/output/VCTK_57/.*/"
+         r"[ST]!(?!p225_023|p227_009|p360_001|p268_097|p283_202).*")]),
 ]
 # The one utterance of train-clean-100 that the lists below lack.
 MISSING = {"103-1240-0000": "CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE THE AVONLEA "
