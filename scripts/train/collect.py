@@ -152,6 +152,10 @@ FOLDERS = [
         # The rest is of dev-clean.
         ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav",
          "data/transcripts.txt")]),
+    ("librispeech_cyclegan", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
+        # Five recordings are in librispeech_blend or librispeech_untranscribed.
+        ("kkulesz/Voice_conversion_with_CycleGAN-VC2", "24c492bd821e76b8335eff057b05c9e886477233",
+         r"data/LibriSpeech/\w+/\w+/(?!40-121026-0000|40-222-0032|40-222-0045|40-222-0068|78-368-0000).*\.flac")]),
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
