@@ -100,6 +100,20 @@ def arctic(folder, tables):
     return find
 
 
+def minds14(folder, tables):
+    """A table of files and words.  The words were heard by a recogniser (Google's) and not checked.  A number behind a
+    call's name counts its recordings; other names tell nothing of the speaker."""
+    known = {}
+    for row in csv.DictReader(show(folder, tables[0]).splitlines()):
+        words, seconds = row["transcript"], float(row["duration"])
+        # Fewer words: much silence, or something was not heard.
+        if 1 <= len(words.split()) / seconds <= 5:
+            name = stem(row["file_name"])
+            call = re.fullmatch(r"(CA.*)_\d+", stem(row["source_path"]))
+            known[row["file_name"]] = (name, "minds_" + (call.group(1)[-10:] if call else name), words)
+    return lambda path: known.get(os.path.basename(path))
+
+
 def vctk(folder, tables):
     """All sentences are in the lists of VITS; the first 24 are the same for every speaker."""
     texts, shared = {}, collections.defaultdict(collections.Counter)
@@ -186,6 +200,9 @@ FOLDERS = [
         ("siplabiith/siplabiith.github.io", "857a7cab590f5ead5a8b1ef7131d9907584c8ce0",
          r"(noisy|nsy|comlex_lstm_noisy)/.*"),
         ("mmbluesky/mmbluesky.github.io", "788e4ba54463d73de495a2db170b7b2dd335497d", r"noisy/.*")]),
+    ("minds14", "CC BY 4.0 (MInDS-14, PolyAI)", minds14, [
+        ("nadichathu/whisper-banking-asr-optimization", "ec180be2bcf51cb67fcc274169ddc0a616875854",
+         r"data/minds14_audio/.*\.wav", "data/minds14_audio/metadata.csv")]),
     ("vctk3", "CC BY 4.0 (VCTK)", vctk, [
         # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
         ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
