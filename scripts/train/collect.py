@@ -89,6 +89,31 @@ def lumo(folder, tables):
     return find
 
 
+def arctic(folder, tables):
+    """CMU ARCTIC; the folder is the speaker."""
+    prompts = show(clone("synesthesiam/voice-recorder", "9230784f00426d0e4a13e5630d981bff6f99138c"), "cmuarctic.data")
+    texts = dict(re.findall(r'\( (\w+) "(.*)" \)', prompts))
+
+    def find(path):
+        speaker, name = path.split("/")[-2], stem(path)
+        return speaker + "_" + name, "arctic_" + speaker, texts[name]
+    return find
+
+
+def minds14(folder, tables):
+    """A table of files and words.  The words were heard by a recogniser (Google's) and not checked.  A number behind a
+    call's name counts its recordings; other names tell nothing of the speaker."""
+    known = {}
+    for row in csv.DictReader(show(folder, tables[0]).splitlines()):
+        words, seconds = row["transcript"], float(row["duration"])
+        # Fewer words: much silence, or something was not heard.
+        if 1 <= len(words.split()) / seconds <= 5:
+            name = stem(row["file_name"])
+            call = re.fullmatch(r"(CA.*)_\d+", stem(row["source_path"]))
+            known[row["file_name"]] = (name, "minds_" + (call.group(1)[-10:] if call else name), words)
+    return lambda path: known.get(os.path.basename(path))
+
+
 def vctk(folder, tables):
     """All sentences are in the lists of VITS; the first 24 are the same for every speaker."""
     texts, shared = {}, collections.defaultdict(collections.Counter)
@@ -102,7 +127,7 @@ def vctk(folder, tables):
                 shared[number][text.strip()] += 1
 
     def find(path):
-        match = re.search(r"(?:^|[/_])(p\d{3})_(\d{3})(_mic\d)?\.(wav|flac|mp3)$", path)
+        match = re.search(r"(?:^|[/_!])(p\d{3})_(\d{3})(_mic\d)?\.(wav|flac|mp3)$", path)
         if not match:
             return None
         speaker, number = match.group(1, 2)
@@ -141,6 +166,10 @@ FOLDERS = [
         # The rest is of dev-clean.
         ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav",
          "data/transcripts.txt")]),
+    ("librispeech_cyclegan", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
+        # Five recordings are in librispeech_blend or librispeech_untranscribed.
+        ("kkulesz/Voice_conversion_with_CycleGAN-VC2", "24c492bd821e76b8335eff057b05c9e886477233",
+         r"data/LibriSpeech/\w+/\w+/(?!40-121026-0000|40-222-0032|40-222-0045|40-222-0068|78-368-0000).*\.flac")]),
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
@@ -148,6 +177,9 @@ FOLDERS = [
         # The second speaker's folder holds Bangla.
         ("mehedinaeem/lumo-speech-dataset", "28f4efced3a238e963fe3eaf740e8da29c637d6b",
          r"dataset/english/.*/eng_\d+\.wav", "metadata.csv")]),
+    ("arctic", "CMU's free licence (CMU ARCTIC)", arctic, [
+        ("ASzot/voice-conversion", "937e2948d40a70dbf756b61b6b281c7944ebd11c",
+         r"phone-voice-conversion/datasets/arctic/(bdl|slt)/.*\.wav")]),
     ("vctk", "CC BY 4.0 (VCTK)", vctk, [
         ("Edresson/YourTTS", "a74087534696806b0bedbf5fd4a4ab8bbb1bbc87",
          r"audios_demo/(GT/VCTK/p\d+|reference|Exp\.6/[^/]+/[^/]+/reference)/.*"),
@@ -168,6 +200,17 @@ FOLDERS = [
         ("siplabiith/siplabiith.github.io", "857a7cab590f5ead5a8b1ef7131d9907584c8ce0",
          r"(noisy|nsy|comlex_lstm_noisy)/.*"),
         ("mmbluesky/mmbluesky.github.io", "788e4ba54463d73de495a2db170b7b2dd335497d", r"noisy/.*")]),
+    ("minds14", "CC BY 4.0 (MInDS-14, PolyAI)", minds14, [
+        ("nadichathu/whisper-banking-asr-optimization", "ec180be2bcf51cb67fcc274169ddc0a616875854",
+         r"data/minds14_audio/.*\.wav", "data/minds14_audio/metadata.csv")]),
+    ("vctk3", "CC BY 4.0 (VCTK)", vctk, [
+        # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
+        ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
+         r"(?!p225_00[579]|p226_022|p227_008|p228_004|p232_0[01]5|p261_005|p294_005).*")]),
+    ("vctk4", "CC BY 4.0 (VCTK)", vctk, [
+        # C is converted; three recordings are in vctk, two are cut short.
+        ("simyoungjun/Voice-Conversion", "f3d33aa13aa189b5cc49abeb3e6f9ac8faf0e458", r"V8/output/VCTK_57/.*/"
+         r"[ST]!(?!p225_023|p227_009|p360_001|p268_097|p283_202).*")]),
 ]
 # The one utterance of train-clean-100 that the lists below lack.
 MISSING = {"103-1240-0000": "CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE THE AVONLEA "
