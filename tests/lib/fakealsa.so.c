@@ -5,7 +5,8 @@
  *   rates A B … ;  channels A B … ;  format NAME ;        what the hardware takes (16000, 1, S16_LE)
  *   period N ; buffer N ; signal counter|tone|silence ; dead C ; opposed ;
  *   open CODE TIMES ;                                     snd_pcm_open fails that often
- *   drift PPM ;                                           the device's clock runs so much faster than ours
+ *   drift PPM ;                                           the device's clock runs so much faster than ours, and both
+ *                                                         at most 60 times as fast as the real one: long recordings
  *   pace ;                                                from here on frames take their time on the real clock
  *   ok N ; short K N ;                                    N frames (in reads of at most K)
  *   zeros N ; nan N ;                                     N frames of zeros, or of NaN
@@ -187,6 +188,8 @@ static snd_pcm_sframes_t deliver(char *to, snd_pcm_uframes_t want, long most, do
             put(&to, gain == 0 ? 0 : gain * value(position, c));
     if (!paced)
         pass(n);
+    if (drift != 1)                       /* a reader that the machine holds up must not fill the ring */
+        usleep((useconds_t)(n * 1000000 / rate / 60));
     if ((left -= n) <= 0)
         next();
     return n;
