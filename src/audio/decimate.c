@@ -18,7 +18,7 @@ enum { LANES = 16, FEED = 1024 };     /* taps are a multiple of LANES */
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct rs_decimator {
-    int factor, taps, before;         /* before: taps ahead of the centre */
+    int factor, taps;
     size_t have;                      /* samples in `line` */
     long long in, outs;               /* samples taken, results given */
     float *tap, *line;                /* line: taps + FEED samples */
@@ -58,7 +58,6 @@ struct rs_decimator *rs_decimator_new(int factor)
         return NULL;
     const int half = (int)ceil((ATTENUATION - 8) / (2.285 * 2 * M_PI * (STOP - PASS) / factor) / 2), length = 2 * half + 1;
     d->factor = factor;
-    d->before = half;
     d->taps = (length + LANES - 1) / LANES * LANES;     /* the rest stays 0 */
     d->have = (size_t)half;                             /* silence before the first sample */
     d->tap = rs_zeroed((size_t)d->taps, sizeof(float));

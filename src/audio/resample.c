@@ -8,9 +8,9 @@
  * their new values over one block, so that no choice is heard as a click.
  *
  * Rates that are a whole multiple of 16 kHz, which is what sound servers run at, go through our own decimator
- * (decimate.h); all others through libsamplerate's medium sinc converter. Both keep 90 % of the band with 120 dB of
- * attenuation beyond it (libsamplerate's fastest loses everything above 6.4 kHz); the converter, made for any ratio,
- * takes ten times as long, which was most of what listening cost.
+ * (decimate.h: flat up to 7.2 kHz, 120 dB beyond 8 kHz); all others through libsamplerate's medium sinc converter, which
+ * begins to fall off earlier (its fastest loses everything above 6.4 kHz) and, made for any ratio, takes ten times as
+ * long: that was the largest part of what listening cost.
  */
 #include "audio/resample.h"
 
