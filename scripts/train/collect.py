@@ -19,6 +19,7 @@ import re
 import sys
 
 from fetch import clone, git
+from prepare import HELDOUT_LIBRISPEECH
 from store import base_directory
 
 SMALLEST = 1500              # bytes; below it a file is empty or stands for one stored elsewhere
@@ -50,6 +51,15 @@ def common_voice(folder, tables):
 
 def librispeech(folder, tables):
     texts = librispeech_texts()
+    return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
+
+
+def librispeech_own(folder, tables):
+    """With LibriSpeech's own files of transcripts beside the recordings."""
+    texts = {}
+    for path in git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD").decode().splitlines():
+        if path.endswith(".trans.txt"):
+            texts.update(line.split(" ", 1) for line in show(folder, path).splitlines() if " " in line)
     return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
 
 
@@ -167,9 +177,17 @@ FOLDERS = [
         ("Blend06/Speech_to_Text_Converter", "fa417ce65d8fec4fe1af228ea7d1c79ee3f1e54c", r"data/.*\.wav",
          "data/transcripts.txt")]),
     ("librispeech_cyclegan", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
-        # Five recordings are in librispeech_blend or librispeech_untranscribed.
-        ("kkulesz/Voice_conversion_with_CycleGAN-VC2", "24c492bd821e76b8335eff057b05c9e886477233",
-         r"data/LibriSpeech/\w+/\w+/(?!40-121026-0000|40-222-0032|40-222-0045|40-222-0068|78-368-0000).*\.flac")]),
+        ("kkulesz/Voice_conversion_with_CycleGAN-VC2", "f2d1a1efa4e855f3cd07010af0983b4d38df56eb",
+         r"data/LibriSpeech/\w+/\w+/.*\.flac")]),
+    ("librispeech_voiceage", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
+        ("zhangrui0712/Voice-Age", "c13f844098b754edb9c60b8deb1aa586bc461d8a",
+         r"LibriSpeech/train-clean-5/.*\.flac")]),
+    ("librispeech_knn", "CC BY 4.0 (LibriSpeech, test-clean)", librispeech_own, [
+        ("rachelganem/voice_conversion_kNN", "2b0a75a7e40b5e14d66288afe3d09aaa199ad34c",
+         r"data/dataset/raw/test-clean/.*\.flac")]),
+    ("librispeech_suta", "CC BY 4.0 (LibriSpeech, test-other with noise)", librispeech, [
+        ("CheeEn-Yu/Test-time-adaptation-ASR-SUTA", "17c79c29428c7a21699cec22da7ec46a23451fab",
+         r"noisy_LibriSpeech/.*\.flac")]),
     ("speech_commands", "CC BY 4.0 (Speech Commands)", speech_commands, [
         ("anshulgupta0803/isolated-speech-commands", "ca8c2c8140f9866f9bb5e02c4c54b9aceb7d24ec",
          r"recipe/audio/\w+/[0-9a-f]{8}_nohash_\d+\.wav")]),
@@ -207,6 +225,13 @@ FOLDERS = [
         # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
         ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
          r"(?!p225_00[579]|p226_022|p227_008|p228_004|p232_0[01]5|p261_005|p294_005).*")]),
+    ("vctk5", "CC BY 4.0 (VCTK)", vctk, [
+        # Two speakers at length; what is left out is in the folders above.
+        ("avgaydashenko/speech-recognition-hw", "68ae13611fe455889a813d130847129024c44f2b",
+         r"data/VCTK-Corpus/wav48/p239/(?!p239_(001|015|016|019|132|198|316|409|462)).*\.wav"),
+        ("s194584/dl-speech-enhancement", "1eb400f087a011615e86c952ab97f4615d341450",
+         r"AudioDec/corpus/train/clean/"
+         r"(?!p225_(00[1-9]|01[016]|019|02[0-4]|038|039|064|166|176|238|281|310|314)).*\.wav")]),
     ("vctk4", "CC BY 4.0 (VCTK)", vctk, [
         # C is converted; three recordings are in vctk, two are cut short.
         ("simyoungjun/Voice-Conversion", "f3d33aa13aa189b5cc49abeb3e6f9ac8faf0e458", r"V8/output/VCTK_57/.*/"
@@ -237,8 +262,9 @@ def librispeech_texts():
     return texts
 
 
-def collect(base, licence, transcripts, sources):
-    rows, taken = [], set()
+def collect(base, licence, transcripts, sources, known=frozenset()):
+    """Writes what the sources have to the folder `base`, but for the LibriSpeech recordings that are known."""
+    rows, taken = [], set(known)
     for repository, commit, files, *tables in sources:
         folder = clone(repository, commit)
         find = transcripts(folder, tables)
@@ -246,7 +272,7 @@ def collect(base, licence, transcripts, sources):
             details, path = entry.split("\t", 1)
             _, _, blob, size = details.split()
             item = find(path) if re.fullmatch(files, path) and size.isdigit() and int(size) >= SMALLEST else None
-            if item is None or taken & {item[0], blob}:
+            if item is None or taken & {item[0], blob} or item[1] in HELDOUT_LIBRISPEECH:
                 continue
             name, speaker, text = item
             taken |= {name, blob}
@@ -260,12 +286,16 @@ def collect(base, licence, transcripts, sources):
         out.writelines("\t".join(row) + "\n" for row in sorted(rows))
     speakers = len({row[1] for row in rows})
     print("%s: %d recordings of %d speakers, %s" % (os.path.basename(base), len(rows), speakers, licence))
+    return {name for name in taken if re.fullmatch(r"\d+-\d+-\d+", name)}
 
 
 def main():
     speech = os.path.join(base_directory(), "speech")
+    folders = [os.path.join(base_directory(), "librispeech")]
+    folders += [os.path.join(sys.argv[1], name, "audio") for name in ("librispeech_untranscribed", "librispeech_devclean")]
+    known = {stem(file) for folder in folders for file in os.listdir(folder)}
     for name, licence, transcripts, sources in FOLDERS:
-        collect(os.path.join(speech, name), licence, transcripts, sources)
+        known |= collect(os.path.join(speech, name), licence, transcripts, sources, known)
     texts = librispeech_texts()
     with open(os.path.join(speech, "unlabelled.tsv"), "w", encoding="utf-8") as out:
         for file in sorted(os.listdir(os.path.join(sys.argv[1], "librispeech_untranscribed", "audio"))):

@@ -41,6 +41,7 @@ SCHEDULE = {
     "dropout": 0.1,
     "middle": 0.3,            # weight of the CTC loss at the middle layer
     "tdt": 0.0,               # weight of the TDT loss
+    "longest": 17,            # seconds of the longest recordings that are taken in
     "tdt_cells": 25000,       # lattice size per step, by choosing utterances
     "phone": 0.5,             # weight of the phone loss at the middle layer (synthetic speech with known times)
     "ema": 0.998,
@@ -92,6 +93,7 @@ class Data(torch.utils.data.IterableDataset):
         self.seed = seed
 
     def load(self):
+        longest = schedule()["longest"] * RATE
         cache = os.path.join(base_directory(), "cache")
         self.groups = {"native": [], "accented": [], "timed": [], "synthetic": [], "words": [], "pseudo": []}
         for path in sorted(glob.glob(os.path.join(cache, "*.tsv"))):
@@ -100,7 +102,7 @@ class Data(torch.utils.data.IterableDataset):
                 continue
             store = Store(path[:-4])
             for item in store.items:
-                if item[3] != "train" or not item[5] or item[1] > 17 * RATE:
+                if item[3] != "train" or not item[5] or item[1] > longest:
                     continue
                 group = ("timed" if item[6] else "synthetic") if name.startswith("synth") else \
                     "pseudo" if name.startswith("pseudo") else "words" if name.startswith("words") else "accented" if item[4].startswith("speechocean") else "native"
@@ -121,6 +123,11 @@ class Data(torch.utils.data.IterableDataset):
         items = self.groups[group]
         store, item = items[min(len(items) - 1, int(np.searchsorted(self.weights[group], rng.random())))]
         return store.audio(item).astype(np.float32) / 32768, item[5], item[6]
+
+    def babble(self, rng):
+        """Somebody else who speaks at the same time."""
+        accented = self.groups["accented"] and rng.random() > 0.7
+        return self.draw(rng, "accented" if accented else "native")[0]
 
     def one(self, rng, pipeline, s, strength):
         """-> (features [T, 80], tokens, phone labels [T', 2])."""
@@ -165,7 +172,7 @@ class Data(torch.utils.data.IterableDataset):
         self.tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
         self.load()
         rooms = room_bank(os.path.join(base_directory(), "cache", "rooms.npy"))
-        pipeline = Pipeline(rng, rooms, lambda: self.draw(rng, "native" if rng.random() < 0.7 else "accented")[0])
+        pipeline = Pipeline(rng, rooms, lambda: self.babble(rng))
         step = self.seed
         while True:
             s = schedule()

@@ -11,6 +11,8 @@
 
 static const double SAME_PLACE = 0.6;     /* seconds by which two hearings of one word may lie apart */
 static const double FRAGMENT = 0.12;      /* a window's first word so soon after the last given one is its rest */
+static const double CUT = 0.4;            /* seconds from a window's begin in which the rest of a word is made out */
+static const double LONG_WORD = 0.8;      /* seconds that a word may last */
 static const double REACH = 40;           /* seconds of given words that are remembered */
 static const double NEAR = 0.2;           /* seconds: nearer than this, two hearings are of one sound */
 static const double OVERLAPS = 0.3;       /* share of a held word that a new one must cover to stand for it */
@@ -126,13 +128,28 @@ static bool align(const struct rs_recogniser *r, const struct rs_tokens *old, co
 
 static double middle(const struct span *w) { return (w->from + w->to) / 2; }
 
-/* The first new word that follows the `given` words at the front of the old list: behind the last given
- * word's twin; where that has none, what lies behind its end, but not behind the first held word's twin. */
-static size_t continuation(const struct spans *o, size_t given, const struct spans *f, const long *twin)
+/* True when the first word of a window that begins at `begin` seconds is the rest of one that it cuts: nobody heard it
+ * before, and a word begun shortly before the window was heard whole. */
+static bool begins_cut(const struct spans *o, const struct spans *f, const long *twin, double begin)
 {
-    size_t next = 0, limit = f->count;
+    bool cuts = false;
+    if (f->count == 0 || f->at[0].from >= begin + CUT)
+        return false;
+    for (size_t i = 0; i < o->count; i++) {
+        if (twin[i] == 0)
+            return false;
+        cuts = cuts || (o->at[i].from < begin && o->at[i].from > begin - LONG_WORD);
+    }
+    return cuts;
+}
+
+/* The first new word, from `first` on, that follows the `given` words at the front of the old list: behind the last
+ * given word's twin; where that has none, what lies behind its end, but not behind the first held word's twin. */
+static size_t continuation(const struct spans *o, size_t given, const struct spans *f, size_t first, const long *twin)
+{
+    size_t next = first, limit = f->count;
     if (given == 0)
-        return 0;
+        return first;
     for (size_t i = 0; i < given; i++)
         if (twin[i] >= 0)
             next = (size_t)twin[i] + 1;
@@ -231,8 +248,8 @@ static bool deliver(struct rs_merge *m, const struct rs_recogniser *r, const str
     return true;
 }
 
-bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const struct rs_tokens *fresh, double until,
-                   struct rs_tokens *out)
+bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const struct rs_tokens *fresh, double begin,
+                   double until, struct rs_tokens *out)
 {
     struct rs_tokens old = {0}, coming = {0};
     struct spans o = {0}, f = {0}, g = {0};
@@ -241,7 +258,7 @@ bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const stru
     long *twin = ok ? rs_zeroed(o.count, sizeof *twin) : NULL;
     ok = ok && twin && align(r, &old, &o, fresh, &f, twin);
     if (ok) {
-        const size_t next = continuation(&o, g.count, &f, twin);
+        const size_t first = begins_cut(&o, &f, twin, begin), next = continuation(&o, g.count, &f, first, twin);
         ok = join(&old, &o, g.count, fresh, &f, next, twin, &coming);
     }
     if (ok) {

@@ -35,11 +35,11 @@ struct rs_merge {
 void rs_merge_free(struct rs_merge *m);
 bool rs_merge_copy(struct rs_merge *to, const struct rs_merge *from);
 
-/* Takes the tokens of the next chunk (`frame`, `start`, `end` counted from the session's start) and appends
- * to `out` those that are new. Words that end after `until` seconds (and all that follow them) are held.
- * With `fresh` empty, held words that end by `until` are given. false: out of memory, nothing changed. */
-bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const struct rs_tokens *fresh, double until,
-                   struct rs_tokens *out);
+/* Takes the tokens of the next chunk (`frame`, `start`, `end` counted from the session's start), whose window begins at
+ * `begin` seconds, and appends to `out` those that are new. Words that end after `until` seconds (and all that follow
+ * them) are held. With `fresh` empty, held words that end by `until` are given. false: out of memory, nothing changed. */
+bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const struct rs_tokens *fresh, double begin,
+                   double until, struct rs_tokens *out);
 
 #define RS_FRAME_S 0.08           /* seconds of an encoder frame */
 

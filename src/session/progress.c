@@ -490,7 +490,7 @@ static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct r
             add_gap(c, from, to);
         }
     }
-    if (!rs_merge_next(m, &p->asr, fresh, w->until, out))
+    if (!rs_merge_next(m, &p->asr, fresh, (double)w->from / RS_SAMPLE_RATE, w->until, out))
         return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
     c->start = from;
     c->end = fmin(to, w->until);

@@ -3,6 +3,7 @@
  * so that the recogniser knows what it hears; the detector here is told by the world, too. */
 #include "test.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "session/progress.h"
@@ -63,17 +64,21 @@ static int run(void *self, const float *pcm, size_t n, struct rs_transcript *t, 
             continue;
         if (world[i].from >= hole_from && world[i].to <= hole_to && from < hole_from - 1)
             continue;
-        const double jitter = (rnd() - 0.5) * 0.16, at = world[i].from + jitter < from ? from : world[i].from + jitter;
+        const double jitter = (rnd() - 0.5) * 0.16;
+        double at = world[i].from + jitter < from ? from : world[i].from + jitter;
         const int cut = world[i].from < from - 0.02 || world[i].to > to + 0.02;
         const int near = (from > 0.01 && world[i].from < from + 0.4) || (to < world_s - 0.01 && world[i].to > to - 0.2);
         int id = world[i].id;
         if (cut && rnd() < 0.4)
             continue;
+        if (errors_per_mille && world[i].from < from - 0.02)     /* the rest of a word is made out late */
+            at = from + rnd() * fmin(0.38, world[i].to - from);
         if (cut || (near && rnd() * 1000 < errors_per_mille))
             id = GARBAGE + (int)(rnd() * 50);
         if (before >= 0 && (int)((at - from) / RS_FRAME_S) < before)
             id = id == GARBAGE ? GARBAGE : id;
-        say(t, id, at, world[i].to, from);
+        const double guess = errors_per_mille ? rnd() * 0.5 : 0;   /* of the word's end */
+        say(t, id, at, world[i].to - guess * (world[i].to - at), from);
         before = t->tokens[t->count - 1].frame;
     }
     return 0;
