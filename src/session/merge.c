@@ -11,13 +11,14 @@
 
 static const double SAME_PLACE = 0.6;     /* seconds by which two hearings of one word may lie apart */
 static const double FRAGMENT = 0.12;      /* a window's first word so soon after the last given one is its rest */
+static const double JITTER = 0.1;         /* seconds by which two windows may emit a token apart */
 static const double CUT = 0.4;            /* seconds from a window's begin in which the rest of a word is made out */
 static const double LONG_WORD = 0.8;      /* seconds that a word may last */
 static const double REACH = 40;           /* seconds of given words that are remembered */
 static const double NEAR = 0.2;           /* seconds: nearer than this, two hearings are of one sound */
 static const double OVERLAPS = 0.3;       /* share of a held word that a new one must cover to stand for it */
 
-struct span { size_t first, n; double from, to; };       /* a word: tokens, and seconds */
+struct span { size_t first, n; double from, last, to; }; /* a word: tokens; seconds of the first, the last, its end */
 struct spans { struct span *at; size_t count; };
 
 bool rs_tokens_add(struct rs_tokens *t, const struct rs_token *from, size_t n)
@@ -55,6 +56,7 @@ static bool split(const struct rs_recogniser *r, const struct rs_tokens *t, stru
             out->at[out->count++] = (struct span){.first = i, .from = t->at[i].frame * RS_FRAME_S};
         struct span *w = &out->at[out->count - 1];
         w->n++;
+        w->last = t->at[i].frame * RS_FRAME_S;
         w->to = fmax((t->at[i].frame + 1) * RS_FRAME_S, fmin((double)t->at[i].end, t->at[i].frame * RS_FRAME_S + 0.6));
     }
     return true;
@@ -91,56 +93,57 @@ static bool same_word(const struct rs_recogniser *r, const struct rs_token *a, c
     return left[0] && strcmp(left, right) == 0;
 }
 
-/* Longest common subsequence of words; twin[i] is old word i's place in the new list, or -1. */
+/* Longest common subsequence of words, of equally long ones that in which the twins lie nearest; twin[i] is old word i's
+ * place in the new list, or -1. */
 static bool align(const struct rs_recogniser *r, const struct rs_tokens *old, const struct spans *o,
                   const struct rs_tokens *fresh, const struct spans *f, long *twin)
 {
+    enum { PAIR = 1 << 20 };             /* against hundredths of a second, of hundreds of words */
     const size_t n = o->count, m = f->count, width = m + 1;
-    unsigned short *best = rs_zeroed((n + 1) * width, sizeof *best);
-    char *same = rs_zeroed(n * width, 1);
-    if (!best || !same) {
+    long *best = rs_zeroed((n + 1) * width, sizeof *best), *paired = rs_zeroed(n * width, sizeof *paired);
+    if (!best || !paired) {
         free(best);
-        free(same);
+        free(paired);
         return false;
     }
     for (size_t i = n; i-- > 0;)
         for (size_t j = m; j-- > 0;) {
-            const unsigned short skip = best[(i + 1) * width + j] > best[i * width + j + 1] ? best[(i + 1) * width + j]
-                                                                                            : best[i * width + j + 1];
-            same[i * width + j] = same_word(r, old->at, &o->at[i], fresh->at, &f->at[j]);
-            const unsigned short take = (unsigned short)(best[(i + 1) * width + j + 1] + 1);
-            best[i * width + j] = same[i * width + j] && take > skip ? take : skip;
+            const long skip = best[(i + 1) * width + j] > best[i * width + j + 1] ? best[(i + 1) * width + j]
+                                                                                  : best[i * width + j + 1];
+            if (same_word(r, old->at, &o->at[i], fresh->at, &f->at[j]))
+                paired[i * width + j] = best[(i + 1) * width + j + 1] + PAIR - lround(100 * fabs(o->at[i].from - f->at[j].from));
+            best[i * width + j] = paired[i * width + j] > skip ? paired[i * width + j] : skip;
         }
     size_t i = 0, j = 0;
     for (size_t k = 0; k < n; k++)
         twin[k] = -1;
     while (i < n && j < m)
-        if (same[i * width + j] && best[i * width + j] == best[(i + 1) * width + j + 1] + 1)
+        if (paired[i * width + j] > 0 && best[i * width + j] == paired[i * width + j])
             twin[i++] = (long)j++;
         else if (best[(i + 1) * width + j] >= best[i * width + j + 1])
             i++;
         else
             j++;
     free(best);
-    free(same);
+    free(paired);
     return true;
 }
 
 static double middle(const struct span *w) { return (w->from + w->to) / 2; }
 
-/* True when the first word of a window that begins at `begin` seconds is the rest of one that it cuts: nobody heard it
- * before, and a word begun shortly before the window was heard whole. */
-static bool begins_cut(const struct spans *o, const struct spans *f, const long *twin, double begin)
+/* How many of the first words of a window that begins at `begin` seconds are the rest of a word that it cuts: nobody
+ * heard them before, and a word begun shortly before the window was heard whole. */
+static size_t cut_words(const struct spans *o, const struct spans *f, const long *twin, double begin)
 {
     bool cuts = false;
-    if (f->count == 0 || f->at[0].from >= begin + CUT)
-        return false;
-    for (size_t i = 0; i < o->count; i++) {
-        if (twin[i] == 0)
-            return false;
+    size_t known = f->count, n = 0;
+    for (size_t i = o->count; i-- > 0;) {
         cuts = cuts || (o->at[i].from < begin && o->at[i].from > begin - LONG_WORD);
+        known = twin[i] >= 0 ? (size_t)twin[i] : known;
     }
-    return cuts;
+    while (cuts && n < known && f->at[n].from < begin + CUT)
+        n++;
+    return n;
 }
 
 /* The first new word, from `first` on, that follows the `given` words at the front of the old list: behind the last
@@ -158,7 +161,8 @@ static size_t continuation(const struct spans *o, size_t given, const struct spa
             limit = (size_t)twin[i];
     if (twin[given - 1] >= 0)
         return next;
-    while (next < limit && middle(&f->at[next]) < o->at[given - 1].to + (next ? 0 : FRAGMENT))
+    const struct span *end = &o->at[given - 1];
+    while (next < limit && (middle(&f->at[next]) < end->to + (next ? 0 : FRAGMENT) || f->at[next].from < end->last - JITTER))
         next++;
     return next;
 }
@@ -258,7 +262,7 @@ bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const stru
     long *twin = ok ? rs_zeroed(o.count, sizeof *twin) : NULL;
     ok = ok && twin && align(r, &old, &o, fresh, &f, twin);
     if (ok) {
-        const size_t first = begins_cut(&o, &f, twin, begin), next = continuation(&o, g.count, &f, first, twin);
+        const size_t first = cut_words(&o, &f, twin, begin), next = continuation(&o, g.count, &f, first, twin);
         ok = join(&old, &o, g.count, fresh, &f, next, twin, &coming);
     }
     if (ok) {
