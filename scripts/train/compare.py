@@ -20,6 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SETS = {"heldout": "real", "librispeech": "real", "lj": "real", "speechocean": "real", "film": "real",
         "commonvoice": "cv1", "synthetic_heldout": "synthetic_heldout"}
+TOGETHER = {"read by natives": ("heldout", "librispeech", "lj"), "real": [s for s in SETS if s != "synthetic_heldout"],
+            "all": list(SETS)}
 
 
 def build():
@@ -45,6 +47,7 @@ def main():
     model, pieces, _ = read_gguf(options.model)
     program = build()
     same = compared = 0
+    counts = {}
     for name, cache in SETS.items():
         base = os.path.join(base_directory(), "cache", cache)
         store = Store(base)
@@ -53,15 +56,21 @@ def main():
         done = subprocess.run([program, options.model, options.backend, options.decoder, base + ".pcm"], check=True,
                               input="".join("%d %d\n" % item[:2] for item in items), stdout=subprocess.PIPE, text=True)
         tokens = [[int(t) for t in line.split()] for line in done.stdout.split("\n")[:len(items)]]
+        score = jiwer.process_words([for_scoring(i[5]) for i in items], [for_scoring(pieces.decode(t)) for t in tokens])
+        errors = score.substitutions + score.deletions + score.insertions
+        counts[name] = errors, score.hits + score.substitutions + score.deletions
         record = {"set": name, "backend": options.backend, "decoder": options.decoder, "utterances": len(items),
-                  "engine_wer": round(100 * jiwer.wer([for_scoring(i[5]) for i in items],
-                                                      [for_scoring(pieces.decode(t)) for t in tokens]), 2)}
+                  "words": counts[name][1], "engine_wer": round(100 * score.wer, 2)}
         if not options.no_reference:
             expected = [transcribe(model, store.audio(item), options.decoder)[0] for item in items]
             equal = sum(a == b for a, b in zip(tokens, expected))
             record["same_tokens"] = equal
             same, compared = same + equal, compared + len(items)
         print(json.dumps(record), flush=True)
+    for name, sets in TOGETHER.items():
+        errors, words = (sum(counts[s][k] for s in sets) for k in (0, 1))
+        print(json.dumps({"sets": name, "words": words, "engine_wer": round(100 * errors / words, 2),
+                          "mean_of_sets": round(100 * sum(counts[s][0] / counts[s][1] for s in sets) / len(sets), 2)}))
     if compared:
         print("identical tokens in %d of %d (%.2f %%)" % (same, compared, 100 * same / compared))
 
