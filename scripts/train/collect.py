@@ -49,9 +49,13 @@ def common_voice(folder, tables):
     return lambda path: known.get(stem(path), (stem(path), "", "") if len(tables) > 1 else None)
 
 
-def librispeech(folder, tables):
-    texts = librispeech_texts()
+def by_number(texts):
+    """LibriSpeech's file names begin with the speaker's number."""
     return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
+
+
+def librispeech(folder, tables):
+    return by_number(librispeech_texts())
 
 
 def librispeech_own(folder, tables):
@@ -60,7 +64,7 @@ def librispeech_own(folder, tables):
     for path in git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD").decode().splitlines():
         if path.endswith(".trans.txt"):
             texts.update(line.split(" ", 1) for line in show(folder, path).splitlines() if " " in line)
-    return lambda path: (stem(path), "ls_" + stem(path).split("-")[0], texts[stem(path)])
+    return by_number(texts)
 
 
 def librispeech_by_words(folder, tables):
