@@ -6,7 +6,6 @@
 
 #include "base/mem.h"
 #include "tensor/kernels.h"
-#include "tensor/ops.h"
 
 struct rs_token *rs_transcript_push(struct rs_transcript *out)
 {
@@ -49,19 +48,6 @@ int rs_transducer_search(const struct rs_transducer_net *net, int frames, int bl
 int rs_argmax(const float *x, int n)
 {
     return rs_kernels()->argmax(x, n);
-}
-
-void rs_lstm_cell(float *gates, int hidden, float *c, float *h)
-{
-    const float *in = gates, *forget = gates + hidden, *new = gates + 2 * hidden, *out = gates + 3 * hidden;
-    rs_sigmoid(gates, 2 * hidden, gates);
-    rs_tanh(new, hidden, gates + 2 * hidden);
-    rs_sigmoid(out, hidden, gates + 3 * hidden);
-    for (int i = 0; i < hidden; i++)
-        c[i] = forget[i] * c[i] + in[i] * new[i];
-    rs_tanh(c, hidden, h);
-    for (int i = 0; i < hidden; i++)
-        h[i] *= out[i];
 }
 
 float rs_log_sum_exp(const float *x, int n, float top)

@@ -26,10 +26,6 @@ int rs_transducer_search(const struct rs_transducer_net *net, int frames, int bl
 /* Room for one more token at the end of out, or NULL. */
 struct rs_token *rs_transcript_push(struct rs_transcript *out);
 
-/* One step of an LSTM layer: gates[4·hidden] = W_ih·x + b_ih + W_hh·h + b_hh in the order i, f, g, o;
- * they are used up. */
-void rs_lstm_cell(float *gates, int hidden, float *c, float *h);
-
 /* Index of the largest value; the first one wins ties. */
 int rs_argmax(const float *x, int n);
 

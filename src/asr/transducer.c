@@ -14,6 +14,7 @@
 #include "asr/weights.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
+#include "tensor/ops.h"
 #include "tensor/pack.h"
 
 #define MAX_LAYERS 4

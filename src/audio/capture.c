@@ -273,7 +273,7 @@ static int recover(struct shared *sh, int error, int *failures)
     return rc;
 }
 
-/* Once the sound flows nobody needs its first frame at once: reads by the clock wake the processor six times less
+/* Once the sound flows nobody needs its first frame at once: reads by the clock wake the processor three times less
  * often than the short periods that make the start quick. Only a stop is in a hurry, and it ends the nap. A device that
  * hands out less than a period at a time is not kept waiting. 0: no nap. */
 static int nap_ms(const struct shared *sh)

@@ -6,8 +6,9 @@
  * and coming down from there is our own converter's work.
  * Format: 32 bits if there are, because quiet microphones live in the low bits.
  * Channels: two if there are, else what the device has; resample.c decides which of them count.
- * Period: 10 ms, so that sound is seen early. Buffer: 500 ms, so that a thread that gets no processor for
- * half a second loses nothing; some plugins offer 10 to 20 s and would deliver late, so both are set.
+ * Period: 20 ms, so that sound is seen early; a sound server wakes itself and us for each, and at 10 ms that
+ * would be a third of what listening costs. Buffer: 500 ms, so that a thread that gets no processor for half a
+ * second loses nothing; some plugins offer 10 to 20 s and would deliver late, so both are set.
  */
 #include "audio/pcm.h"
 
@@ -21,7 +22,7 @@
 
 #include "base/clock.h"
 
-enum { PERIOD_US = 10000, BUFFER_US = 500000, BUSY_WAIT_MS = 1000, BUSY_STEP_MS = 100 };
+enum { PERIOD_US = 20000, BUFFER_US = 500000, BUSY_WAIT_MS = 1000, BUSY_STEP_MS = 100 };
 
 static void silent_handler(const char *file, int line, const char *function, int err, const char *fmt, ...)
 {

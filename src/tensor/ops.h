@@ -31,6 +31,10 @@ void rs_tanh(const float *x, int n, float *y);
 void rs_exp(const float *x, int n, float *y);
 void rs_softmax(float *x, int n);                  /* in place */
 
+/* One step of an LSTM layer: gates[4·hidden] = W_ih·x + b_ih + W_hh·h + b_hh in the order i, f, g, o;
+ * they are used up. */
+void rs_lstm_cell(float *gates, int hidden, float *c, float *h);
+
 /* Depthwise convolution over time, zeros outside: y[t, c] = act(Σ_j w[j, c]·x[t + j − left, c] + b[c]).
  * w is [taps, n] (transposed from a checkpoint's [n, 1, taps]); taps <= 64; b may be NULL; x and y differ. */
 void rs_conv_time(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int n, const float *w, const float *b,

@@ -4,9 +4,11 @@
 
 #include "vad/vad.h"
 
+#define RS_VAD_GROUP 8                 /* the most hops that a detector is handed at once */
+
 struct rs_detector {
     const char *name;
-    float (*hop)(void *self, const float *x);    /* RS_VAD_HOP samples → probability of speech */
+    void (*hops)(void *self, const float *x, int n, float *prob);    /* n · RS_VAD_HOP samples → n probabilities */
     void (*reset)(void *self);
     void (*free)(void *self);
 };

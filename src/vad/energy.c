@@ -123,9 +123,8 @@ static float noise_floor(const struct energy *g)
     return g->filled < 3 ? QUIET_DB : fmaxf(low + MINIMUM_BIAS_DB, QUIET_DB);
 }
 
-static float energy_hop(void *self, const float *x)
+static float energy_hop(struct energy *g, const float *x)
 {
-    struct energy *g = self;
     const float level = filter_hop(g, x);
     if (level < DIGITAL_DB) {          /* digital silence tells nothing of the room */
         g->known = g->filled = g->at = 0;
@@ -141,6 +140,12 @@ static float energy_hop(void *self, const float *x)
     return g->known < STEADY && pitch < 0.5f ? UNSURE * p : p;
 }
 
+static void energy_hops(void *self, const float *x, int n, float *prob)
+{
+    for (int i = 0; i < n; i++)
+        prob[i] = energy_hop(self, x + i * RS_VAD_HOP);
+}
+
 const struct rs_detector rs_energy_detector = {
-    .name = "energy", .hop = energy_hop, .reset = energy_reset, .free = free,
+    .name = "energy", .hops = energy_hops, .reset = energy_reset, .free = free,
 };

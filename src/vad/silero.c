@@ -3,9 +3,9 @@
  * A hop of 512 samples and the 64 before it, mirrored by 64 at the end, give four magnitude spectra of
  * 256 points; four convolutions shrink them to 128 numbers, an LSTM cell remembers, one unit answers.
  * Every layer is one product with its weights transposed, so that neighbouring outputs are neighbours in
- * memory; convolutions gather their taps in front of it. The spectrum is a product with cosine and sine
- * tables over the folded window: for a real signal that is half the work, and no FFT library's planner
- * (which threads may not share) is needed.
+ * memory; hops that come together go through it layer by layer, because reading the weights costs more than
+ * the sums. The spectrum is a product with cosine and sine tables over the folded window: for a real signal
+ * that is half the work, and no FFT library's planner (which threads may not share) is needed.
  */
 #include "vad/silero.h"
 
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tensor/ops.h"
 
 enum {
     CONTEXT = 64, FRAME = 256, STRIDE = 128, FRAMES = 4, BINS = 129, HALF = 128,
@@ -215,60 +216,69 @@ int rs_silero_new(void **out, const struct rs_model *m, struct rs_err *e)
     return 0;
 }
 
-/* |STFT| of one frame into m[BINS]. The window is symmetric around HALF, so cosines see x[n] + x[FRAME-n]
- * and sines x[n] - x[FRAME-n]; the last bin's cosines alternate in sign and its sines are zero. */
-static void spectrum(const struct silero *s, const float *x, float *m)
+/* |STFT| of the frames whose samples begin at x, STRIDE apart, hop after hop, into m, a hop's frames between two rows of
+ * zeros. The window is symmetric around HALF, so cosines see x[n] + x[FRAME-n] and sines x[n] - x[FRAME-n]; the last
+ * bin's cosines alternate in sign and its sines are zero. */
+static void spectra(const struct silero *s, const float *x, int hops, float *m)
 {
-    float even[HALF + 1], odd[HALF], re[HALF] = {0}, im[HALF] = {0}, last = 0;
-    even[0] = x[0] * s->window[0];
-    even[HALF] = x[HALF] * s->window[HALF];
-    for (int n = 1; n < HALF; n++) {
-        even[n] = s->window[n] * (x[n] + x[FRAME - n]);
-        odd[n] = s->window[n] * (x[n] - x[FRAME - n]);
+    enum { ROWS = RS_VAD_GROUP * FRAMES };
+    float even[ROWS][HALF + 1], odd[ROWS][HALF], re[ROWS][HALF] = {0}, im[ROWS][HALF] = {0};
+    const float *evens[ROWS] = {0}, *odds[ROWS] = {0};
+    float *res[ROWS] = {0}, *ims[ROWS] = {0};
+    const int rows = hops * FRAMES;
+    for (int r = 0; r < rows; r++) {
+        const float *f = x + r / FRAMES * (SAMPLES + CONTEXT) + r % FRAMES * STRIDE;
+        even[r][0] = f[0] * s->window[0];
+        even[r][HALF] = f[HALF] * s->window[HALF];
+        for (int n = 1; n < HALF; n++) {
+            even[r][n] = s->window[n] * (f[n] + f[FRAME - n]);
+            odd[r][n] = s->window[n] * (f[n] - f[FRAME - n]);
+        }
+        evens[r] = even[r], odds[r] = odd[r] + 1, res[r] = re[r], ims[r] = im[r];
     }
-    for (int n = 0; n <= HALF; n++)
-        last += n % 2 ? -even[n] : even[n];
-    s->product(s->cosine, HALF, HALF + 1, even, re);
-    s->product(s->sine, HALF, HALF - 1, odd + 1, im);
-    for (int k = 0; k < HALF; k++)
-        m[k] = sqrtf(re[k] * re[k] + im[k] * im[k]);
-    m[HALF] = fabsf(last);
+    s->product(s->cosine, HALF, HALF + 1, rows, evens, res);
+    s->product(s->sine, HALF, HALF - 1, rows, odds, ims);
+    for (int r = 0; r < rows; r++) {
+        float *to = m + (r / FRAMES * (FRAMES + 2) + 1 + r % FRAMES) * BINS, last = 0;
+        for (int k = 0; k < HALF; k++)
+            to[k] = sqrtf(re[r][k] * re[r][k] + im[r][k] * im[r][k]);
+        for (int n = 0; n <= HALF; n++)
+            last += n % 2 ? -even[r][n] : even[r][n];
+        to[HALF] = fabsf(last);
+    }
 }
 
-/* Three taps, zeros beyond both ends, ReLU; x [frames][in] → y [returned][out]. */
-static int convolve(const struct silero *s, const struct layer *l, const float *x, int frames, float *y)
+/* Three taps, then ReLU: x [hops][1 + frames + 1][in] with zeros around each hop's frames → y [hops][1 + made + 1][out],
+ * likewise. Returns made, the frames of each hop that come out. */
+static int convolve(const struct silero *s, const struct layer *l, const float *x, int hops, int frames, float *y)
 {
-    int made = 0;
-    for (int centre = 0; centre < frames; centre += l->stride, made++) {
-        const int from = centre > 0 ? centre - 1 : 0, to = centre + 1 < frames ? centre + 1 : centre;
-        float *row = y + made * l->out;
-        memcpy(row, l->bias, (size_t)l->out * sizeof *row);
-        s->product(l->w + (from - centre + 1) * l->in * l->out, l->out, (to - from + 1) * l->in, x + from * l->in, row);
-        for (int i = 0; i < l->out; i++)
-            row[i] = fmaxf(row[i], 0);
+    const int made = (frames + l->stride - 1) / l->stride;
+    const int first = made == 1, last = frames == 1 ? 1 : 2;      /* taps that see more than zeros */
+    const float *from[RS_VAD_GROUP * FRAMES] = {0};
+    float *to[RS_VAD_GROUP * FRAMES] = {0};
+    for (int r = 0; r < hops * made; r++) {
+        from[r] = x + (r / made * (frames + 2) + r % made * l->stride + first) * l->in;
+        to[r] = y + (r / made * (made + 2) + 1 + r % made) * l->out;
     }
+    memset(y, 0, (size_t)(hops * (made + 2) * l->out) * sizeof *y);
+    for (int r = 0; r < hops * made; r++)
+        memcpy(to[r], l->bias, (size_t)l->out * sizeof *l->bias);
+    s->product(l->w + first * l->in * l->out, l->out, (last - first + 1) * l->in, hops * made, from, to);
+    for (int r = 0; r < hops * made; r++)
+        for (int i = 0; i < l->out; i++)
+            to[r][i] = fmaxf(to[r][i], 0);
     return made;
 }
 
-static float sigmoid(float x)
+/* One step of the LSTM cell, of which z holds the input's part; the head sees the rectified state. */
+static float remember(struct silero *s, float *z)
 {
-    return 1 / (1 + expf(-x));
-}
-
-/* PyTorch's LSTM cell (gates i, f, g, o); the head sees the rectified state. */
-static float remember(struct silero *s, const float *x)
-{
-    float z[GATES], in[2 * CELL], p = s->head[CELL];
-    memcpy(in, x, CELL * sizeof *in);
-    memcpy(in + CELL, s->h, sizeof s->h);
-    memcpy(z, s->gates_bias, sizeof z);
-    s->product(s->gates, GATES, 2 * CELL, in, z);
-    for (int i = 0; i < CELL; i++) {
-        s->c[i] = sigmoid(z[CELL + i]) * s->c[i] + sigmoid(z[i]) * tanhf(z[2 * CELL + i]);
-        s->h[i] = sigmoid(z[3 * CELL + i]) * tanhf(s->c[i]);
+    float p = s->head[CELL];
+    s->product(s->gates + CELL * GATES, GATES, CELL, 1, (const float *[]){s->h}, (float *[]){z});
+    rs_lstm_cell(z, CELL, s->c, s->h);
+    for (int i = 0; i < CELL; i++)
         p += s->head[i] * fmaxf(s->h[i], 0);
-    }
-    return sigmoid(p);
+    return 1 / (1 + expf(-p));
 }
 
 static void silero_reset(void *self)
@@ -279,28 +289,40 @@ static void silero_reset(void *self)
     memset(s->c, 0, sizeof s->c);
 }
 
-static float silero_hop(void *self, const float *x)
+static void silero_hops(void *self, const float *x, int n, float *prob)
 {
     struct silero *s = self;
-    float samples[SAMPLES + CONTEXT], a[FRAMES * BINS], b[FRAMES * 128];
-    memcpy(samples, s->past, sizeof s->past);
-    memcpy(samples + CONTEXT, x, RS_VAD_HOP * sizeof *x);
-    for (int i = 0; i < CONTEXT; i++)
-        samples[SAMPLES + i] = samples[SAMPLES - 2 - i];
-    memcpy(s->past, x + RS_VAD_HOP - CONTEXT, sizeof s->past);
-    for (int t = 0; t < FRAMES; t++)
-        spectrum(s, samples + t * STRIDE, a + t * BINS);
-    int frames = convolve(s, &s->conv[0], a, FRAMES, b);
-    frames = convolve(s, &s->conv[1], b, frames, a);
-    frames = convolve(s, &s->conv[2], a, frames, b);
-    convolve(s, &s->conv[3], b, frames, a);
-    const float p = remember(s, a);
-    if (isfinite(p))
-        return p;
-    silero_reset(s);                   /* absurd input or weights: start afresh rather than stay lost */
-    return 0;
+    float samples[RS_VAD_GROUP][SAMPLES + CONTEXT], z[RS_VAD_GROUP][GATES];
+    float a[RS_VAD_GROUP * (FRAMES + 2) * BINS] = {0}, b[RS_VAD_GROUP * (FRAMES + 2) * 128];
+    const float *in[RS_VAD_GROUP];
+    float *out[RS_VAD_GROUP];
+    for (int h = 0; h < n; h++, x += RS_VAD_HOP) {
+        memcpy(samples[h], s->past, sizeof s->past);
+        memcpy(samples[h] + CONTEXT, x, RS_VAD_HOP * sizeof *x);
+        for (int i = 0; i < CONTEXT; i++)
+            samples[h][SAMPLES + i] = samples[h][SAMPLES - 2 - i];
+        memcpy(s->past, x + RS_VAD_HOP - CONTEXT, sizeof s->past);
+    }
+    spectra(s, samples[0], n, a);
+    int frames = convolve(s, &s->conv[0], a, n, FRAMES, b);
+    frames = convolve(s, &s->conv[1], b, n, frames, a);
+    frames = convolve(s, &s->conv[2], a, n, frames, b);
+    convolve(s, &s->conv[3], b, n, frames, a);
+    for (int h = 0; h < n; h++) {
+        in[h] = a + (3 * h + 1) * CELL;
+        out[h] = z[h];
+        memcpy(z[h], s->gates_bias, sizeof z[h]);
+    }
+    s->product(s->gates, GATES, CELL, n, in, out);
+    for (int h = 0; h < n; h++) {
+        prob[h] = remember(s, z[h]);
+        if (!isfinite(prob[h])) {
+            silero_reset(s);           /* absurd input or weights: start afresh rather than stay lost */
+            prob[h] = 0;
+        }
+    }
 }
 
 const struct rs_detector rs_silero_detector = {
-    .name = "silero", .hop = silero_hop, .reset = silero_reset, .free = silero_free,
+    .name = "silero", .hops = silero_hops, .reset = silero_reset, .free = silero_free,
 };

@@ -15,7 +15,7 @@ struct rs_vad {
     const struct rs_detector *detector;
     void *self;
     size_t fill;                       /* samples waiting in `pending` */
-    float pending[RS_VAD_HOP];
+    float pending[RS_VAD_GROUP * RS_VAD_HOP];
 };
 
 static int open_model(struct rs_vad *v, struct rs_model *m, struct rs_err *e)
@@ -82,15 +82,24 @@ const char *rs_vad_name(const struct rs_vad *v)
     return v->detector->name;
 }
 
+/* The whole hops that wait are answered together: a detector reads its weights once for all of them. */
+static size_t answer(struct rs_vad *v, float *prob)
+{
+    const size_t hops = v->fill / RS_VAD_HOP, used = hops * RS_VAD_HOP;
+    if (hops)
+        v->detector->hops(v->self, v->pending, (int)hops, prob);
+    v->fill -= used;
+    memmove(v->pending, v->pending + used, v->fill * sizeof *v->pending);
+    return hops;
+}
+
 size_t rs_vad_feed(struct rs_vad *v, const float *pcm, size_t n, float *prob)
 {
     size_t made = 0;
     for (size_t i = 0; i < n; i++) {
         v->pending[v->fill++] = isfinite(pcm[i]) ? pcm[i] : 0;
-        if (v->fill == RS_VAD_HOP) {
-            prob[made++] = v->detector->hop(v->self, v->pending);
-            v->fill = 0;
-        }
+        if (v->fill == RS_VAD_GROUP * RS_VAD_HOP)
+            made += answer(v, prob + made);
     }
-    return made;
+    return made + answer(v, prob + made);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "asr/greedy.h"
+#include "tensor/ops.h"
 
 #define BLANK 9
 #define A 1
