@@ -46,7 +46,7 @@ enum {
     PAUSE_MS = 200,                   /* between two reads: look what was lost */
     SETTLE_MS = 400,                  /* how long a server may take to hand over what piled up */
     JITTER_MS = 60, ZEROS_MS = 20,    /* less than this is no loss */
-    NAP_MS = 60, NAPS_A_BUFFER = 8,   /* between two reads once the sound flows */
+    NAP_MS = 60, LONG_NAP_MS = 100,   /* between two reads once the sound flows; while nobody speaks */
 };
 
 enum mark_kind { MARK_OVERRUN, MARK_FULL, MARK_PAUSE, MARK_SUSPENDED, MARK_END, MARK_GONE };
@@ -62,6 +62,7 @@ struct shared {
     _Atomic unsigned marks_put, marks_got;
     int event, quit;                  /* eventfds: news for the reader; news for the thread */
     _Atomic int64_t stop_ns;          /* 0: go on */
+    atomic_bool relaxed;
     _Atomic int64_t first_sound_ns, last_frames_ns;
     pthread_mutex_t mutex;            /* guards the two below, during the start only */
     pthread_cond_t cond;
@@ -279,10 +280,12 @@ static int recover(struct shared *sh, int error, int *failures)
 static int nap_ms(const struct shared *sh)
 {
     const uint64_t frames = atomic_load_explicit(&sh->ring.written, memory_order_relaxed);
-    const int most = (int)(1000 * sh->pcm.buffer / sh->pcm.rate) / NAPS_A_BUFFER;
+    const bool relaxed = atomic_load(&sh->relaxed);
+    const int nap = relaxed ? LONG_NAP_MS : NAP_MS;
+    const int most = (int)(1000 * sh->pcm.buffer / sh->pcm.rate) / (relaxed ? 5 : 8);      /* of a short buffer */
     if (!sh->plenty || atomic_load(&sh->stop_ns) || (!sh->sound && frames < 2ull * sh->pcm.rate))
         return 0;
-    return most < NAP_MS ? most : NAP_MS;
+    return most < nap ? most : nap;
 }
 
 /* Waits for the device or for news from the reader. */
@@ -559,6 +562,11 @@ static int capture_read(struct rs_source *s, float *out, size_t max, size_t *got
                    s->info.device, snd_strerror(c->end_error));
 }
 
+static void capture_relax(struct rs_source *s, bool relaxed)
+{
+    atomic_store(&((struct capture *)s)->sh->relaxed, relaxed);
+}
+
 static void capture_stop(struct rs_source *s, int tail_ms)
 {
     struct capture *c = (struct capture *)s;
@@ -599,7 +607,9 @@ static void capture_close(struct rs_source *s)
     free(c);
 }
 
-static const struct rs_source_ops capture_ops = {capture_read, capture_stop, capture_account, capture_close};
+static const struct rs_source_ops capture_ops = {
+    .read = capture_read, .relax = capture_relax, .stop = capture_stop, .account = capture_account, .close = capture_close,
+};
 
 /* ---- Opening ---- */
 

@@ -437,7 +437,9 @@ static void file_close(struct rs_source *s)
     free(f);
 }
 
-static const struct rs_source_ops file_ops = {file_read, file_stop, file_account, file_close};
+static const struct rs_source_ops file_ops = {
+    .read = file_read, .stop = file_stop, .account = file_account, .close = file_close,
+};
 
 /* ---- Opening ---- */
 

@@ -52,6 +52,12 @@ void rs_source_close(struct rs_source *s)
 
 const struct rs_source_info *rs_source_facts(const struct rs_source *s) { return &s->info; }
 int rs_source_fd(const struct rs_source *s) { return s->fd; }
+void rs_source_relax(struct rs_source *s, bool relaxed)
+{
+    if (s->ops->relax)
+        s->ops->relax(s, relaxed);
+}
+
 void rs_source_stop(struct rs_source *s, int tail_ms) { s->ops->stop(s, tail_ms < 0 ? 0 : tail_ms); }
 void rs_source_account(const struct rs_source *s, struct rs_loss *loss) { s->ops->account(s, loss); }
 

@@ -63,6 +63,9 @@ int rs_source_read(struct rs_source *s, float *out, size_t max, size_t *got, str
 /* Pops the oldest note; false when there is none. */
 bool rs_source_note(struct rs_source *s, struct rs_note *note);
 
+/* While nobody speaks nobody waits for the sound: a relaxed source hands it out in larger pieces, a tenth of a second. */
+void rs_source_relax(struct rs_source *s, bool relaxed);
+
 /* Ends the recording: `tail_ms` more are captured, then what the device and the resampler still hold is
  * drained and the source ends. Again with 0 cuts a running tail short. */
 void rs_source_stop(struct rs_source *s, int tail_ms);

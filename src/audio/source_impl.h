@@ -10,6 +10,7 @@ enum { RS_NOTES = 64 };
 
 struct rs_source_ops {
     int (*read)(struct rs_source *s, float *out, size_t max, size_t *got, struct rs_err *e);
+    void (*relax)(struct rs_source *s, bool relaxed);        /* NULL: in no hurry anyway */
     void (*stop)(struct rs_source *s, int tail_ms);
     void (*account)(const struct rs_source *s, struct rs_loss *loss);
     void (*close)(struct rs_source *s);

@@ -24,6 +24,7 @@
 
 enum { PENDING = 8000 };              /* samples: half a second */
 #define QUIET_S 0.25                  /* longer than the pauses inside words */
+#define RELAX_S 2.0                   /* after so much silence a tenth of a second more may pass before speech is seen */
 
 unsigned rs_open_standard_fds(void)
 {
@@ -166,6 +167,7 @@ static void check_limits(struct rs_recorder *r)
         return;
     }
     rs_progress_speech(r->progress, &s);
+    rs_source_relax(r->source, !s.speaking && s.audio_s - s.last_s > RELAX_S);
     if (o->silence_s > 0 && s.any && !s.speaking && s.audio_s - s.last_s >= o->silence_s)
         stop(r, "silence", 0);
     else if (o->no_speech_s > 0 && !s.any && s.audio_s >= o->no_speech_s)
