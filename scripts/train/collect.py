@@ -43,9 +43,10 @@ def common_voice(folder, tables):
         form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if table.endswith(".tsv") else {}
         for row in csv.DictReader(show(folder, table).split("\n"), **form):
             name = stem(row.get("path") or row["filename"])
-            # Where the speaker is not told, every clip has its own.
+            # Where the speaker is not told, every clip has its own, or ten of release 1's do ("sample-000000").
             speaker = "cv_" + row.get("client_id", name.removeprefix("common_voice_en_"))[:12]
-            known[name] = (name, speaker, row.get("sentence") or row["transcript"]) if table == tables[0] else None
+            words = row.get("sentence") or row.get("transcript") or row["text"]
+            known[name] = (name, speaker, words) if table == tables[0] else None
     return lambda path: known.get(stem(path), (stem(path), "", "") if len(tables) > 1 else None)
 
 
@@ -170,6 +171,9 @@ FOLDERS = [
     ("common_voice2", "CC0 (Mozilla Common Voice)", common_voice, [
         ("rigved/rit-engl-682-spring-2021-project", "637c494f0bff9f6e251b92beb2838c2c93819b9a", r"data/.*\.wav",
          "validated.csv")]),
+    ("common_voice3", "CC0 (Mozilla Common Voice, the first release's development split)", common_voice, [
+        ("hys89/myrepo", "df4be595b08d930b3b7c2f21cf5b0e57cce5b12d", r"asr/cv-valid-dev/.*\.mp3",
+         "asr/cv-valid-dev.csv")]),
     ("librispeech_deepspeaker", "CC BY 4.0 (LibriSpeech, train-clean-100)", librispeech, [
         ("Walleclipse/Deep_Speaker-speaker_recognition_system", "b975516d368eeac745e8f5270740ef277b88a8af",
          r"audio/LibriSpeechSamples/train-clean-100/.*\.flac")]),
