@@ -11,6 +11,8 @@ one sentence a line (a "raw|normalised" line counts as its second field).
 Sentences spoken in a held-out recording are never used for training.
 """
 import concurrent.futures
+import glob
+import itertools
 import os
 import random
 import re
@@ -166,43 +168,55 @@ def batch(task):
     return result
 
 
-def read_sentences(paths, forbidden):
+def read_sentences(paths):
     pool = []
     for path in paths:
         with open(path, encoding="utf-8") as lines:
             for line in lines:
                 raw = line.strip().split("|")[-1]
                 text = normalise(raw)
-                if 2 <= len(text) <= 200 and text not in forbidden:
+                if 2 <= len(text) <= 200:
                     pool.append((text, speakable(raw, text)))
     return pool
 
 
-def main():
+def held_out(cache):
+    """What held-out recordings say, in the caches but for synthetic ones."""
+    paths = [path for path in glob.glob(os.path.join(cache, "*.tsv")) if not os.path.basename(path).startswith("synth")]
+    return {item[5] for path in paths for item in Store(path[:-4]).items if item[3] not in ("train", "unlabelled")}
+
+
+def sentences(rng, texts, aside=False):
+    """Endless (text, what to say): of the text files, the training recordings and the grammar.  What a held-out
+    recording says is left out, but for the voices set aside, whose sentences stay what they always were."""
     cache = os.path.join(base_directory(), "cache")
-    real = Store(os.path.join(cache, "real"))
-    forbidden = {item[5] for item in real.items if item[3] != "train"}
+    real = Store(os.path.join(cache, "real")).items
+    first = {item[5] for item in real if item[3] != "train"}
+    pool = [pair for pair in read_sentences(texts) if pair[0] not in first]
+    pool += [(item[5], item[5]) for item in real if item[3] == "train" and "lsu_" not in item[2]]
+    forbidden = set() if aside else held_out(cache)
+    while True:
+        text, spoken = grammar.sentence(rng) if rng.random() < 0.25 else rng.choice(pool)
+        if text not in forbidden:
+            yield text, spoken
+
+
+def main():
     heldout = sys.argv[1] == "--heldout"
     if heldout:
         name, hours, seed, texts = "synthetic_heldout", 0.5, 99, sys.argv[2:]
     else:
         name, hours, seed, texts = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[5:]
     rng = random.Random(seed)
-    pool = read_sentences(texts, forbidden)
-    pool += [(item[5], item[5]) for item in real.items if item[3] == "train" and "lsu_" not in item[2]]
-    base = os.path.join(cache, name)
+    base = os.path.join(base_directory(), "cache", name)
     writer = Writer(base, append=os.path.exists(base + ".tsv") and not heldout)
     engines = ["espeak", "flite", "festival"] if heldout else sys.argv[4].split(",")
 
     def tasks():
+        source = sentences(rng, texts, heldout)
         while True:
-            sentences = []
-            for _ in range(40):
-                if rng.random() < 0.25:
-                    sentences.append(grammar.sentence(rng))
-                else:
-                    sentences.append(rng.choice(pool))
-            yield rng.getrandbits(32), rng.choice(engines), sentences, heldout
+            said = list(itertools.islice(source, 40))
+            yield rng.getrandbits(32), rng.choice(engines), said, heldout
 
     wanted, made, source = hours * 3600 * RATE, 0, tasks()
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
