@@ -232,9 +232,8 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
     return true;
 }
 
-static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+static bool predictors_take(struct rs_transducer *t, const int *from, const int *tokens, const int *to, int n)
 {
-    struct rs_transducer *t = net;
     for (int i = 0; i < n && !t->answers; i++)
         rs_tensor_row(t->embed, tokens[i], t->x + (size_t)i * (size_t)t->hidden);
     for (int l = 0; l < t->layers; l++)
@@ -242,7 +241,29 @@ static bool beam_take(void *net, const int *from, const int *tokens, const int *
             return false;
     for (int i = 0; i < n; i++)
         memcpy(t->slots[to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
-    return set_priors(t, to, n) && (!t->recurrent || rs_recurrent_take(t->recurrent, from, tokens, to, n));
+    return set_priors(t, to, n);
+}
+
+struct take_job { struct rs_transducer *t; const int *from, *tokens, *to; int n; bool predicted, expected; };
+
+/* Predictor and language model know nothing of each other: where there are two threads, each has one. */
+static void take_part(void *arg, int part, int parts)
+{
+    struct take_job *j = arg;
+    if (part == 0)
+        j->predicted = predictors_take(j->t, j->from, j->tokens, j->to, j->n);
+    if (part == parts - 1)
+        j->expected = rs_recurrent_take(j->t->recurrent, j->from, j->tokens, j->to, j->n);
+}
+
+static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+{
+    struct rs_transducer *t = net;
+    struct take_job j = {.t = t, .from = from, .tokens = tokens, .to = to, .n = n};
+    if (!t->recurrent)
+        return predictors_take(t, from, tokens, to, n);
+    rs_pool_run(t->pool, take_part, &j);
+    return j.predicted && j.expected;
 }
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
@@ -425,7 +446,7 @@ static void load_language_models(struct rs_transducer *t, struct rs_weights *w)
         w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);
     if (!w->rc)
         w->rc = rs_pool_new(&t->alone, 1, w->e);
-    rs_recurrent_open(&t->recurrent, w, t->alone, RS_BEAM_SLOTS, RS_BEAM_WIDTH);
+    rs_recurrent_open(&t->recurrent, w, NULL, RS_BEAM_SLOTS, RS_BEAM_WIDTH);
     t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .recurrent = c->lm_recurrent, .prior = c->lm_prior,
                                        .ctc = c->lm_ctc, .bonus = c->lm_bonus, .pieces = t->pieces, .outputs = t->outputs,
                                        .max_symbols = t->max_symbols, .durations = t->durations, .n_durations = t->n_durations};
