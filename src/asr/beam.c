@@ -2,7 +2,9 @@
  * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
  * chose, the duration's included, plus the weighted ones of its tokens in the language models (shallow fusion: Gulcehre et
  * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one. Readings with equal tokens at the same frame
- * are one: their probabilities add.
+ * are one: their probabilities add. Of readings that end in the same few tokens only the best goes on, for what follows
+ * will hardly tell them apart ("path merging": Prabhavalkar et al. 2021, arXiv 2012.06749); the places are for readings
+ * that differ now.
  *
  * The predictor runs when a reading's turn comes, not when it is thought of: most are never looked at. */
 #include "asr/beam.h"
@@ -16,7 +18,7 @@
 #include "base/mem.h"
 #include "tensor/kernels.h"
 
-enum { CANDIDATES = 8 };
+enum { CANDIDATES = 8, RECENT = 5 };       /* RECENT: tokens that tell readings apart */
 #define FLOOR 8.0f                  /* nats: tokens so far below the best one are not tried */
 #define BEHIND 5.0f                 /* nats: readings so far behind the best one of their frame are dropped */
 
@@ -29,7 +31,8 @@ struct reading {
     bool pending;
     int token;                      /* that the predictor has not heard yet */
     int symbols;                    /* tokens at this frame */
-    uint64_t tokens;                /* hash */
+    uint64_t tokens;                /* hash of all of them */
+    uint16_t recent[RECENT];        /* the last ones, each + 1 */
     struct rs_ngram_state before;
 };
 
@@ -69,14 +72,15 @@ static void put(struct search *s, int frame, const struct reading *r)
     struct queue *q = &s->queues[frame % (RS_BEAM_DURATION + 1)];
     int worst = 0;
     for (int i = 0; i < q->count; i++) {
-        if (q->r[i].tokens == r->tokens) {
-            const float both = add_logs(q->r[i].score, r->score);
+        if (memcmp(q->r[i].recent, r->recent, sizeof r->recent) == 0) {
+            const float both = add_logs(q->r[i].score, r->score), best = fmaxf(q->r[i].score, r->score);
+            const bool same = q->r[i].tokens == r->tokens;
             if (r->score > q->r[i].score) {
                 let_go(s, q->r[i].slot);
                 q->r[i] = *r;
                 s->users[r->slot]++;
             }
-            q->r[i].score = both;
+            q->r[i].score = same ? both : best;
             return;
         }
         if (q->r[i].score < q->r[worst].score)
@@ -143,6 +147,8 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
     next.last = (int)s->count;
     next.pending = true;
     next.token = token;
+    memmove(next.recent + 1, next.recent, sizeof next.recent - sizeof *next.recent);
+    next.recent[0] = (uint16_t)(token + 1);
     next.symbols = advance ? 0 : r->symbols + 1;
     next.tokens = (r->tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
     s->steps[s->count++] = (struct step){.parent = r->last, .token = token, .frame = s->frame, .duration = duration,

@@ -105,12 +105,13 @@ enum { PIECES = 4, BLANK = 4, OUTPUTS = 8, FRAMES = 6 };
 static const int durations[] = {0, 1, 2};
 
 /* What is heard at a frame, whatever was said before; `hurt` after piece 3. */
-struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most; };
+struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, now; };
 
 static const float *score(void *net, const int *slots, int n, int frame)
 {
     struct net *s = net;
     s->most = n > s->most ? n : s->most;
+    s->now = n;
     for (int i = 0; i < n; i++) {
         float *row = s->rows + i * OUTPUTS;
         CHECK(slots[i] >= 0 && slots[i] < RS_BEAM_SLOTS);
@@ -274,6 +275,28 @@ static void ways_add_up(void)
     rs_ngram_close(n);
 }
 
+/* Two readings that differ only in what is long past: the worse one is given up, the better one keeps its own score. */
+static void the_past_is_past(void)
+{
+    static _Alignas(8) struct image m;
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    hear(&s, 0, 1, 0, 0.4f, 0.6f, 0, 0);
+    for (int i = 1; i < FRAMES; i++)
+        hear(&s, i, 1, 0, 0, 0, 1, 0);
+    hear(&s, 1, 0, 0, 0, 0, 1, 0);                /* three at once */
+    struct rs_transcript t = search(&s, n, 0, 0);
+    CHECK_INT(s.now, 1);
+    expect(&t, "2@0 3@1 3@1 3@1 3@2 3@3 3@4 3@5 ");
+    hear(&s, 1, 1, 0, 0, 0, 1, 0);                /* not yet long past */
+    hear(&s, 5, 1, 0, 0, 0, 0, 1);
+    t = search(&s, n, 0, 0);
+    CHECK_INT(s.now, 2);
+    expect(&t, "2@0 3@1 3@2 3@3 3@4 ");
+    rs_ngram_close(n);
+}
+
 /* Everything is possible everywhere: more readings than there are places, and all slots come back. */
 static void crowded(void)
 {
@@ -299,6 +322,7 @@ int main(void)
     RUN(the_other_head_decides);
     RUN(the_recurrent_model_decides);
     RUN(ways_add_up);
+    RUN(the_past_is_past);
     RUN(crowded);
     return REPORT();
 }
