@@ -1,12 +1,10 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram] [--recurrent FILE.npz]
-                 [--lm-weights WEIGHT,RECURRENT,PRIOR,BONUS,CTC]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--lm-weights WEIGHT,PRIOR,BONUS,CTC]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
---raw takes the last ones.  --lm and --recurrent write default-lm.gguf as well:
-q8_0 with language models (language_model.py, recurrent_model.py) for the
-decoder's beam.  A head that was never trained is left out (unless
+--raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
+language model (language_model.py) for the decoder's beam.  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
 weights and 1x1 convolutions whose rows divide by 32; other convolutions,
 embedding and LSTM f16; norms, biases and statistics f32.  heads.npz has the two
@@ -66,7 +64,7 @@ def storage_type(name, array, quantised):
     return kinds.Q8_0
 
 
-def write(path, model, tokenizer, with_tdt, quantised, steps, language=None, weights=None):
+def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, weights=None):
     c = model.config
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(NAME)
@@ -114,15 +112,10 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, language=None, wei
             w.add_tensor(name, array.astype(np.float16))
         else:
             w.add_tensor(name, array.astype(np.float32))
-    if language:
-        for key, value in zip(("weight", "recurrent", "prior", "bonus", "ctc"), weights):
+    if ngrams is not None:
+        for key, value in zip(("weight", "prior", "bonus", "ctc"), weights):
             w.add_float32("rec-stt.lm." + key, value)
-        for name, array in language.items():
-            if name in ("lm.hidden.weight", "lm.output.weight"):
-                q8_0 = gguf.GGMLQuantizationType.Q8_0
-                w.add_tensor(name, gguf.quants.quantize(array, q8_0), raw_dtype=q8_0)
-            else:
-                w.add_tensor(name, array.astype(np.float16) if name == "lm.input.weight" else array)
+        w.add_tensor("lm.ngrams", ngrams)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -136,8 +129,7 @@ def main():
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--lm")
-    parser.add_argument("--recurrent")
-    parser.add_argument("--lm-weights", default="0.5,0,0.2,0.8,0.25")
+    parser.add_argument("--lm-weights", default="0.6,0.3,1.2,0.25")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)
@@ -154,12 +146,9 @@ def main():
     np.savez(os.path.join(options.folder, "heads.npz"), **{
         name: values.numpy().astype(np.float16) for name, values in model.state_dict().items()
         if name.startswith(("middle_ctc.", "phones."))})
-    language = {"lm.ngrams": np.fromfile(options.lm, np.int8)} if options.lm else {}
-    if options.recurrent:
-        language.update(np.load(options.recurrent))
-    if language:
+    if options.lm:
         path = os.path.join(options.folder, "default-lm.gguf")
-        write(path + ".new", model, tokenizer, with_tdt, True, state["step"], language,
+        write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),
               [float(w) for w in options.lm_weights.split(",")])
         os.replace(path + ".new", path)
         print("%s: %d bytes" % (path, os.path.getsize(path)))

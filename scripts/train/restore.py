@@ -2,7 +2,7 @@
 
 usage: restore.py MODEL.gguf [HEADS.npz]
 
-Writes tokenizer.model, checkpoint.pt and, where the file has language models, lm.ngram and lm.npz into the training directory (an
+Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram into the training directory (an
 existing checkpoint is left alone).  The two heads that only training has (middle CTC, phones) come from HEADS.npz, which
 export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The optimiser's state
 begins anew.
@@ -20,9 +20,6 @@ from export import RENAMED
 from model import Config, Recogniser
 from store import base_directory
 from train import Optimiser, save
-
-
-LANGUAGE = ["lm." + name for name in ("input.weight", "hidden.weight", "output.weight", "output.bias")]
 
 
 def our_name(name):
@@ -53,20 +50,14 @@ def main():
     model = Recogniser(config)
     state = model.state_dict()
     missing = set(state)
-    language = {}
     for tensor in reader.tensors:
         if tensor.name == "lm.ngrams":
             tensor.data.tofile(os.path.join(base, "lm.ngram"))
         name = our_name(tensor.name)
-        if name in state or name in LANGUAGE:
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        if name in LANGUAGE:
-            language[name] = values
         if name in state:
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
             state[name].copy_(torch.from_numpy(values).reshape(state[name].shape))
             missing.discard(name)
-    if language:
-        np.savez(os.path.join(base, "lm.npz"), **language)
     if len(sys.argv) > 2:
         for name, values in np.load(sys.argv[2]).items():
             state[name].copy_(torch.from_numpy(values.astype(np.float32)))

@@ -1,6 +1,6 @@
 /* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
  * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
- * chose, the duration's included, plus the weighted ones of its tokens in the language models (shallow fusion: Gulcehre et
+ * chose, the duration's included, plus the weighted one of its tokens in the language model (shallow fusion: Gulcehre et
  * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one. Readings with equal tokens at the same frame
  * are one: their probabilities add. Of readings that end in the same few tokens only the best goes on, for what follows
  * will hardly tell them apart ("path merging": Prabhavalkar et al. 2021, arXiv 2012.06749); the places are for readings
@@ -134,16 +134,12 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
     float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
     if (s->net->second)
         heard += s->o->ctc * s->net->second(s->net->net, s->frame, token);
-    if (hopeless(s, s->frame + advance, heard))               /* language models only take away */
+    if (hopeless(s, s->frame + advance, heard))               /* the language model only takes away */
         return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
         return false;
     struct reading next = *r;
-    next.score = heard;
-    if (s->o->lm)
-        next.score += s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before);
-    if (s->net->expected)
-        next.score += s->o->recurrent * s->net->expected(s->net->net, r->slot, token);
+    next.score = heard + s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before);
     next.last = (int)s->count;
     next.pending = true;
     next.token = token;

@@ -1,4 +1,4 @@
-/* The transducer search with language models: the best few readings of the sound side by side.
+/* The transducer search with a language model: the best few readings of the sound side by side.
  *
  * Without the network, as the greedy search is: it asks for the scores of a frame after some tokens, whose state the
  * network keeps in numbered slots.
@@ -23,17 +23,14 @@ struct rs_beam_net {
     bool (*take)(void *net, const int *from, const int *tokens, const int *to, int n);
     /* log p(token | tokens before) as the network alone has learnt it, whatever is heard. */
     float (*prior)(void *net, int slot, int token);
-    /* log p(token | tokens before) in a recurrent language model (recurrent.h); NULL: there is none. */
-    float (*expected)(void *net, int slot, int token);
     /* log p(token) as another head of the network hears it near that frame, at most 0; NULL: there is none. */
     float (*second)(void *net, int frame, int token);
     void *net;
 };
 
 struct rs_beam_options {
-    const struct rs_ngram *lm;    /* or NULL */
-    float weight;                 /* of log p(token | tokens before) in it */
-    float recurrent;              /* of the recurrent one's */
+    const struct rs_ngram *lm;
+    float weight;                 /* of log p(token | tokens before) in the language model */
     float prior;                  /* of the network's own, which is taken off */
     float ctc;                    /* of the other head's */
     float bonus;                  /* for each token: a language model prefers few */

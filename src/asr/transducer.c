@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "asr/beam.h"
-#include "asr/recurrent.h"
 #include "asr/weights.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
@@ -42,9 +41,8 @@ struct rs_transducer {
     struct rs_arena own, chunk, step;
     struct predictor slots[RS_BEAM_SLOTS], *now;   /* the greedy search has one only */
     bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
-    float *x, *gates, *z, *logits;            /* one row; for the beam RS_BEAM_WIDTH rows */
-    struct rs_ngram *lm;                      /* without language models the search is greedy */
-    struct rs_recurrent *recurrent;
+    float *x, *gates, *z, *logits;            /* one row; with a language model RS_BEAM_WIDTH rows */
+    struct rs_ngram *lm;                      /* NULL: greedy */
     struct rs_beam_options beam;
     struct rs_pool *alone;                    /* the beam's products are too small to be shared */
     float *common;                            /* what the encoder says on average [joint] */
@@ -52,8 +50,6 @@ struct rs_transducer {
     const float *ctc;                         /* this run's [frames][pieces + 1], or NULL */
     int frames;
 };
-
-static bool is_beam(const struct rs_transducer *t) { return t->lm || t->recurrent; }
 
 /* The predictor's answer to one more token; NULL is the start: a vector of zeros. What a layer remembers is
  * ready: it does not depend on the token, so it was computed beside the scores that chose the token. */
@@ -179,11 +175,6 @@ static bool set_priors(struct rs_transducer *t, const int *slots, int n)
     return true;
 }
 
-static float beam_expected(void *net, int slot, int token)
-{
-    return rs_recurrent_next(((const struct rs_transducer *)net)->recurrent, slot)[token];
-}
-
 static float beam_prior(void *net, int slot, int token)
 {
     return ((const struct rs_transducer *)net)->slots[slot].prior[token];
@@ -232,8 +223,9 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
     return true;
 }
 
-static bool predictors_take(struct rs_transducer *t, const int *from, const int *tokens, const int *to, int n)
+static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
 {
+    struct rs_transducer *t = net;
     for (int i = 0; i < n && !t->answers; i++)
         rs_tensor_row(t->embed, tokens[i], t->x + (size_t)i * (size_t)t->hidden);
     for (int l = 0; l < t->layers; l++)
@@ -244,40 +236,15 @@ static bool predictors_take(struct rs_transducer *t, const int *from, const int 
     return set_priors(t, to, n);
 }
 
-struct take_job { struct rs_transducer *t; const int *from, *tokens, *to; int n; bool predicted, expected; };
-
-/* Predictor and language model know nothing of each other: where there are two threads, each has one. */
-static void take_part(void *arg, int part, int parts)
-{
-    struct take_job *j = arg;
-    if (part == 0)
-        j->predicted = predictors_take(j->t, j->from, j->tokens, j->to, j->n);
-    if (part == parts - 1)
-        j->expected = rs_recurrent_take(j->t->recurrent, j->from, j->tokens, j->to, j->n);
-}
-
-static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
-{
-    struct rs_transducer *t = net;
-    struct take_job j = {.t = t, .from = from, .tokens = tokens, .to = to, .n = n};
-    if (!t->recurrent)
-        return predictors_take(t, from, tokens, to, n);
-    rs_pool_run(t->pool, take_part, &j);
-    return j.predicted && j.expected;
-}
-
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {
-        .score = beam_score, .take = beam_take, .prior = beam_prior, .expected = t->recurrent ? beam_expected : NULL,
-        .second = t->ctc ? beam_second : NULL, .net = t,
-    };
+    const struct rs_beam_net net = {beam_score, beam_take, beam_prior, t->ctc ? beam_second : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
     const int start = 0;
     const size_t d = (size_t)t->hidden;
-    bool ok = set_priors(t, &start, 1) && (!t->recurrent || rs_recurrent_begin(t->recurrent));
+    bool ok = set_priors(t, &start, 1);
     for (size_t l = 0; l < (size_t)t->layers && ok; l++) {
         rs_arena_reset(&t->step);
         ok = rs_linear_vector(&t->hh[l], t->alone, &t->step, t->now->state + d * (2 * l + 1), t->now->recalled + 4 * d * l);
@@ -289,7 +256,7 @@ static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, 
 
 bool rs_transducer_wants_ctc(const struct rs_transducer *t)
 {
-    return is_beam(t) && t->beam.ctc > 0;
+    return t->lm && t->beam.ctc > 0;
 }
 
 int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames, const float *ctc, struct rs_transcript *out,
@@ -308,7 +275,7 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
     t->now = t->slots;
     rs_pool_busy(t->pool);
     int rc = recall_nothing(t) && predict(t, NULL) ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
-    if (!rc && is_beam(t))
+    if (!rc && t->lm)
         rc = beam(t, frames, out, e);
     else if (!rc)
         rc = rs_transducer_search(&(struct rs_transducer_net){best, take, t}, frames, t->pieces, t->max_symbols, out, e);
@@ -389,18 +356,18 @@ static void choose_activation(struct rs_transducer *t, struct rs_weights *w)
 static void get_room(struct rs_transducer *t, struct rs_weights *w)
 {
     const size_t d = (size_t)t->hidden;
-    const size_t rows = is_beam(t) ? RS_BEAM_WIDTH : 1;
-    for (int i = 0; i < (is_beam(t) ? RS_BEAM_SLOTS : 1); i++) {
+    const size_t rows = t->lm ? RS_BEAM_WIDTH : 1;
+    for (int i = 0; i < (t->lm ? RS_BEAM_SLOTS : 1); i++) {
         t->slots[i].state = rs_weights_room(w, 2 * d * (size_t)t->layers);
         t->slots[i].recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
         t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
-        t->slots[i].prior = is_beam(t) ? rs_weights_room(w, (size_t)t->pieces) : NULL;
+        t->slots[i].prior = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
     }
     t->x = rs_weights_room(w, rows * d);
     t->gates = rs_weights_room(w, rows * 4 * d);
     t->z = rs_weights_room(w, rows * (size_t)t->joint);
     t->logits = rs_weights_room(w, rows * (size_t)t->outputs);
-    t->common = is_beam(t) ? rs_weights_room(w, (size_t)t->joint) : NULL;
+    t->common = t->lm ? rs_weights_room(w, (size_t)t->joint) : NULL;
 }
 
 /* The first layer's answer to every token, from the pack or into it: one row to read instead of a matrix. */
@@ -430,26 +397,25 @@ static void packed_answers(struct rs_transducer *t, struct rs_weights *w, struct
 }
 
 /* With a language model in the file the search is a beam. */
-static void load_language_models(struct rs_transducer *t, struct rs_weights *w)
+static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
 {
     const struct rs_model_config *c = &w->model->config;
     const struct rs_tensor *ngrams = w->rc ? NULL : rs_model_find(w->model, "lm.ngrams");
-    if (w->rc || (!ngrams && !rs_model_find(w->model, "lm.input.weight")))
+    if (!ngrams)
         return;
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    if (!w->rc && ((ngrams && ngrams->type != RS_I8) || c->lm_weight < 0 || c->lm_recurrent < 0 || c->lm_ctc < 0 ||
-                   !isfinite(c->lm_weight + c->lm_recurrent + c->lm_prior + c->lm_bonus + c->lm_ctc)))
+    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc) || c->lm_weight < 0 ||
+                   c->lm_ctc < 0))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
-    if (!w->rc && ngrams)
+    if (!w->rc)
         w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);
     if (!w->rc)
         w->rc = rs_pool_new(&t->alone, 1, w->e);
-    rs_recurrent_open(&t->recurrent, w, NULL, RS_BEAM_SLOTS, RS_BEAM_WIDTH);
-    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .recurrent = c->lm_recurrent, .prior = c->lm_prior,
-                                       .ctc = c->lm_ctc, .bonus = c->lm_bonus, .pieces = t->pieces, .outputs = t->outputs,
-                                       .max_symbols = t->max_symbols, .durations = t->durations, .n_durations = t->n_durations};
+    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .ctc = c->lm_ctc, .bonus = c->lm_bonus,
+                                       .pieces = t->pieces, .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
+                                       .n_durations = t->n_durations};
 }
 
 int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, const struct rs_backend *b, struct rs_pack *pack,
@@ -471,7 +437,7 @@ int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, con
     rs_weights_linear(&w, &t->pred, "joint.", "pred", t->joint, t->hidden);
     rs_weights_linear(&w, &t->out, "joint.", "joint_net.2", t->outputs, t->joint);
     choose_activation(t, &w);
-    load_language_models(t, &w);
+    load_language_model(t, &w);
     get_room(t, &w);
     if (!w.rc && pack && b->bits != 4)             /* they are larger than the matrix: not where memory counts */
         packed_answers(t, &w, pack);
@@ -495,7 +461,6 @@ void rs_transducer_close(struct rs_transducer *t)
     rs_linear_free(&t->pred);
     rs_linear_free(&t->out);
     rs_ngram_close(t->lm);
-    rs_recurrent_close(t->recurrent);
     rs_pool_free(t->alone);
     rs_arena_free(&t->own);
     rs_arena_free(&t->chunk);

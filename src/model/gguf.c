@@ -228,7 +228,6 @@ static int read_config(struct file *f)
     const struct text normalize = string(f, "asr.preprocessor.normalize parakeet.preprocessor.normalize stt.frontend.normalize parakeet.preproc.normalize");
     c->normalize = normalize.len == 0 || is(normalize, "per_feature");
     c->lm_weight = (float)number(f, "rec-stt.lm.weight", 0);
-    c->lm_recurrent = (float)number(f, "rec-stt.lm.recurrent", 0);
     c->lm_prior = (float)number(f, "rec-stt.lm.prior", 0);
     c->lm_bonus = (float)number(f, "rec-stt.lm.bonus", 0);
     c->lm_ctc = (float)number(f, "rec-stt.lm.ctc", 0);

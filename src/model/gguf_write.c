@@ -106,9 +106,8 @@ static void put_keys(struct out *o)
     key_text(o, "asr.preprocessor.normalize", c->normalize ? "per_feature" : "NA");
     key_int(o, "asr.rnnt.max_symbols_per_step", U32, c->max_symbols);
     key_text(o, "parakeet.joint.activation", c->activation);
-    if (rs_model_find(m, "lm.ngrams") || rs_model_find(m, "lm.input.weight")) {
+    if (rs_model_find(m, "lm.ngrams")) {
         key_real(o, "rec-stt.lm.weight", (double)c->lm_weight);
-        key_real(o, "rec-stt.lm.recurrent", (double)c->lm_recurrent);
         key_real(o, "rec-stt.lm.prior", (double)c->lm_prior);
         key_real(o, "rec-stt.lm.bonus", (double)c->lm_bonus);
         key_real(o, "rec-stt.lm.ctc", (double)c->lm_ctc);

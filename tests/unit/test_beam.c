@@ -154,15 +154,10 @@ static struct net silence(void)
 static float second(void *net, int frame, int token) { return net && frame == 1 && token == 2 ? 0 : -3; }
 static bool two_heads;
 
-/* A recurrent model in which 2 follows 1 and nothing else follows anything. */
-static float expected(void *net, int slot, int token) { return ((struct net *)net)->last[slot] == 1 && token == 2 ? 0 : -4; }
-static bool two_models;
-
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
-    const struct rs_beam_net net = {.score = score, .take = take, .prior = prior, .expected = two_models ? expected : NULL,
-                                     .second = two_heads ? second : NULL, .net = s};
-    const struct rs_beam_options o = {.lm = n, .weight = weight, .recurrent = 0.25f, .bonus = bonus, .ctc = 0.25f, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
+    const struct rs_beam_net net = {score, take, prior, two_heads ? second : NULL, s};
+    const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
     struct rs_err e = {0};
@@ -233,28 +228,6 @@ static void the_other_head_decides(void)
     rs_ngram_close(n);
 }
 
-/* Beside n-grams that have no weight, and alone. */
-static void the_recurrent_model_decides(void)
-{
-    static _Alignas(8) struct image m;
-    m = small_model();
-    struct rs_ngram *n = open_small(&m);
-    struct net s = silence();
-    hear(&s, 0, 1, 0, 0.9f, 0, 0, 0.1f);
-    hear(&s, 1, 1, 0.45f, 0, 0.35f, 0, 0.2f);
-    struct rs_transcript t = search(&s, n, 0, 1);
-    expect(&t, "1@0 0@1 ");
-    two_models = true;
-    t = search(&s, n, 0, 1);                      /* each token costs 1, but 2 after 1 */
-    expect(&t, "1@0 2@1 ");
-    t = search(&s, NULL, 1, 1);
-    expect(&t, "1@0 2@1 ");
-    two_models = false;
-    t = search(&s, NULL, 1, 1);
-    expect(&t, "1@0 0@1 ");
-    rs_ngram_close(n);
-}
-
 /* Two ways to the same tokens are one reading: 0.3 + 0.3 against 0.4. */
 static void ways_add_up(void)
 {
@@ -320,7 +293,6 @@ int main(void)
     RUN(clear_speech);
     RUN(the_language_model_decides);
     RUN(the_other_head_decides);
-    RUN(the_recurrent_model_decides);
     RUN(ways_add_up);
     RUN(the_past_is_past);
     RUN(crowded);
