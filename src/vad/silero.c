@@ -19,7 +19,7 @@
 
 enum {
     CONTEXT = 64, FRAME = 256, STRIDE = 128, FRAMES = 4, BINS = 129, HALF = 128,
-    SAMPLES = CONTEXT + RS_VAD_HOP,    /* without the mirrored end */
+    SAMPLES = CONTEXT + RS_VAD_HOP, SPAN = SAMPLES + CONTEXT,      /* without and with the mirrored end */
     CELL = 128, GATES = 4 * CELL,
     CONV_FLOATS = 3 * BINS * 128 + 128 + 3 * 128 * 64 + 64 + 3 * 64 * 64 + 64 + 3 * 64 * 128 + 128,
     TABLE_FLOATS = (HALF + 1) * HALF + (HALF - 1) * HALF,
@@ -227,7 +227,7 @@ static void spectra(const struct silero *s, const float *x, int hops, float *m)
     float *res[ROWS] = {0}, *ims[ROWS] = {0};
     const int rows = hops * FRAMES;
     for (int r = 0; r < rows; r++) {
-        const float *f = x + r / FRAMES * (SAMPLES + CONTEXT) + r % FRAMES * STRIDE;
+        const float *f = x + r / FRAMES * SPAN + r % FRAMES * STRIDE;
         even[r][0] = f[0] * s->window[0];
         even[r][HALF] = f[HALF] * s->window[HALF];
         for (int n = 1; n < HALF; n++) {
@@ -292,18 +292,19 @@ static void silero_reset(void *self)
 static void silero_hops(void *self, const float *x, int n, float *prob)
 {
     struct silero *s = self;
-    float samples[RS_VAD_GROUP][SAMPLES + CONTEXT], z[RS_VAD_GROUP][GATES];
+    float samples[RS_VAD_GROUP * SPAN] = {0}, z[RS_VAD_GROUP][GATES];
     float a[RS_VAD_GROUP * (FRAMES + 2) * BINS] = {0}, b[RS_VAD_GROUP * (FRAMES + 2) * 128];
     const float *in[RS_VAD_GROUP];
     float *out[RS_VAD_GROUP];
     for (int h = 0; h < n; h++, x += RS_VAD_HOP) {
-        memcpy(samples[h], s->past, sizeof s->past);
-        memcpy(samples[h] + CONTEXT, x, RS_VAD_HOP * sizeof *x);
+        float *to = samples + h * SPAN;
+        memcpy(to, s->past, sizeof s->past);
+        memcpy(to + CONTEXT, x, RS_VAD_HOP * sizeof *x);
         for (int i = 0; i < CONTEXT; i++)
-            samples[h][SAMPLES + i] = samples[h][SAMPLES - 2 - i];
+            to[SAMPLES + i] = to[SAMPLES - 2 - i];
         memcpy(s->past, x + RS_VAD_HOP - CONTEXT, sizeof s->past);
     }
-    spectra(s, samples[0], n, a);
+    spectra(s, samples, n, a);
     int frames = convolve(s, &s->conv[0], a, n, FRAMES, b);
     frames = convolve(s, &s->conv[1], b, n, frames, a);
     frames = convolve(s, &s->conv[2], a, n, frames, b);
