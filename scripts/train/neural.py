@@ -39,7 +39,7 @@ import soundfile
 import soxr
 
 from store import RATE, Writer, base_directory
-from synthesize import read_wave, sentences
+from synthesize import plausible, read_wave, sentences
 
 sys.path[1:1] = [folder for folder in os.environ.get("REC_STT_TTS", "").split(":") if folder]
 
@@ -185,10 +185,7 @@ def main():
                 continue
             soundfile.write(path, samples, rate, subtype="FLOAT")
             wave = read_wave(path)
-            if wave is None:
-                continue
-            seconds = len(wave[0]) / RATE
-            if 0.3 <= seconds <= 16 and len(text) / seconds < 25:
+            if wave and plausible(wave[0], text):
                 writer.add(wave[0], voice, "train", name, text)
                 writer.flush()
     writer.close()

@@ -123,6 +123,12 @@ def read_wave(path):
     return (samples * (0.5 / peak) * 32767).astype("<i2"), read_phones(path + ".seg", start / RATE)
 
 
+def plausible(samples, text):
+    """Whether so long a recording may say that."""
+    seconds = len(samples) / RATE
+    return 0.3 <= seconds <= 16 and len(text) / seconds < 25
+
+
 def batch(task):
     """Synthesise one batch of sentences with one synthesiser."""
     seed, engine, sentences, heldout = task
@@ -162,8 +168,7 @@ def batch(task):
             if wave is None:
                 continue
             samples, phones = wave
-            seconds = len(samples) / RATE
-            if 0.3 <= seconds <= 16 and len(text) / seconds < 25:
+            if plausible(samples, text):
                 result.append((samples, name, text, phones))
     return result
 

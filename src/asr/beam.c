@@ -73,14 +73,14 @@ static void put(struct search *s, int frame, const struct reading *r)
     int worst = 0;
     for (int i = 0; i < q->count; i++) {
         if (memcmp(q->r[i].recent, r->recent, sizeof r->recent) == 0) {
-            const float both = add_logs(q->r[i].score, r->score), best = fmaxf(q->r[i].score, r->score);
             const bool same = q->r[i].tokens == r->tokens;
+            const float score = same ? add_logs(q->r[i].score, r->score) : fmaxf(q->r[i].score, r->score);
             if (r->score > q->r[i].score) {
                 let_go(s, q->r[i].slot);
                 q->r[i] = *r;
                 s->users[r->slot]++;
             }
-            q->r[i].score = same ? both : best;
+            q->r[i].score = score;
             return;
         }
         if (q->r[i].score < q->r[worst].score)

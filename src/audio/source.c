@@ -52,6 +52,7 @@ void rs_source_close(struct rs_source *s)
 
 const struct rs_source_info *rs_source_facts(const struct rs_source *s) { return &s->info; }
 int rs_source_fd(const struct rs_source *s) { return s->fd; }
+
 void rs_source_relax(struct rs_source *s, bool relaxed)
 {
     if (s->ops->relax)
