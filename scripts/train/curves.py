@@ -16,26 +16,31 @@ SETS = {"librispeech": "LibriSpeech, 3 speakers", "lj": "LJSpeech", "heldout": "
 def main():
     with open(os.path.join(base_directory(), "log", "train.jsonl"), encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    train = [r for r in rows if r["event"] == "train"]
+    # Steps that were done again after a stop count once.
+    train = [r for _, r in sorted({r["step"]: r for r in rows if r["event"] == "train"}.items())]
     tests = [r for r in rows if r["event"] == "evaluate"]
     matplotlib.rcParams["svg.hashsalt"] = "rec-stt"
-    figure, (left, right) = plot.subplots(1, 2, figsize=(11, 4))
+    # A run may have been tested only when it was over.
+    figure, axes = plot.subplots(1, 2 if tests else 1, figsize=(11 if tests else 7, 4), squeeze=False)
+    left = axes[0, 0]
     left.plot([r["hours"] for r in train], [r["loss"] for r in train], label="CTC per token")
     left.plot([r["hours"] for r in train if r.get("phone")], [r["phone"] for r in train if r.get("phone")],
               label="phones per half frame")
     left.plot([r["hours"] for r in train if r.get("tdt")], [r["tdt"] for r in train if r.get("tdt")],
               label="TDT per token")
-    left.set(xlabel="hours of audio trained on", ylabel="training loss", ylim=(0, 6))
+    left.set(xlabel="hours of audio trained on", ylabel="training loss")
+    left.set_ylim(bottom=0)
     left.legend()
-    for name, label in SETS.items():
-        had = [r for r in tests if name in r]         # a run may have got a set later
-        if not had:
-            continue
-        right.plot([r["hours"] for r in had], [r[name] for r in had], marker="o", label=label)
-    right.set(xlabel="hours of audio trained on", ylabel="word error rate, % (CTC greedy)", ylim=(0, 100))
-    right.legend()
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
+    if tests:
+        right = axes[0, 1]
+        for name, label in SETS.items():
+            had = [r for r in tests if name in r]     # a run may have got a set later
+            if had:
+                right.plot([r["hours"] for r in had], [r[name] for r in had], marker="o", label=label)
+        right.set(xlabel="hours of audio trained on", ylabel="word error rate, % (CTC greedy)", ylim=(0, 100))
+        right.legend()
+    for one in axes.flat:
+        one.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(sys.argv[1], metadata={"Date": None})
 
