@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import features
-from model import Config, Recogniser
+from reference import load
 from store import Store, base_directory
 from train import HALF, PHONES, phone_labels
 
@@ -81,15 +81,6 @@ def path(logp, words):
     return ends[::-1], mean
 
 
-def load():
-    state = torch.load(os.path.join(base_directory(), "checkpoint.pt"), map_location="cpu", weights_only=False)
-    config = Config()
-    vars(config).update(state["config"])
-    model = Recogniser(config)
-    model.load_state_dict(state["average"])
-    return model.eval()
-
-
 def label_logp(model, recordings):
     """[2 T', phones] for each of a batch of waveforms."""
     mels = [features.features(torch.from_numpy(r.astype(np.float32) / 32768)) for r in recordings]
@@ -104,7 +95,7 @@ def label_logp(model, recordings):
 
 def main():
     check = sys.argv[1] == "-n"
-    names, model = sys.argv[1 + check:], load()
+    names, (model, _, _) = sys.argv[1 + check:], load(os.path.join(base_directory(), "checkpoint.pt"))
     del model.encoder.layers[model.config.layers // 2:]
     stores = {name: Store(os.path.join(base_directory(), "cache", name)) for name in names}
     spoken = dictionary({word for s in stores.values() for i in s.items if i[3] == "train" for word in i[5].split()})

@@ -122,16 +122,9 @@ def best_sentence(model, tokenizer, samples, candidates):
 
 
 def commands():
-    import sentencepiece
-    from model import Config, Recogniser
+    from reference import load
     base = base_directory()
-    tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base, "tokenizer.model"))
-    state = torch.load(os.path.join(base, "checkpoint.pt"), map_location="cpu", weights_only=False)
-    config = Config()
-    vars(config).update(state["config"])
-    model = Recogniser(config)
-    model.load_state_dict(state["average"])
-    model.eval()
+    model, tokenizer, _ = load(os.path.join(base, "checkpoint.pt"))
     with open(os.path.join(base, "commands", "label.json"), encoding="utf-8") as file:
         labels = json.load(file)
     writer = Writer(os.path.join(base, "cache", "commands"))
