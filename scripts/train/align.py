@@ -16,7 +16,7 @@ import torch
 
 import features
 from reference import load
-from store import Store, base_directory
+from store import RATE, Store, base_directory, row
 from train import HALF, PHONES, phone_labels
 
 STEP = 0.04                  # seconds of a label: two for each frame of the encoder; the first ends where sound begins
@@ -71,13 +71,12 @@ def path(logp, words):
     at = count - 1 if best[-1] >= best[-2] else count - 2
     mean, ends = best[at] / frames, []
     end = frames
-    for t in range(frames - 1, -1, -1):
-        move = int(back[t, at]) if t else at
+    for t in range(frames - 1, 0, -1):
+        move = int(back[t, at])
         if move:
             ends.append((int(states[at]), end))
             end, at = t, at - move
-        if t == 0 and move == 0:
-            ends.append((int(states[at]), end))
+    ends.append((int(states[at]), end))
     return ends[::-1], mean
 
 
@@ -103,7 +102,7 @@ def main():
     symbols = {number: phone for phone, number in PHONES.items()}
     for name, store in stores.items():
         found, agree = {}, []
-        order = sorted((k for k, i in enumerate(store.items) if i[3] == "train" and i[5] and i[1] < 17 * 16000
+        order = sorted((k for k, i in enumerate(store.items) if i[3] == "train" and i[5] and i[1] < 17 * RATE
                         and bool(i[6]) == check), key=lambda k: store.items[k][1])
         for first in range(0, len(order), 16):
             group = order[first:first + 16]
@@ -122,7 +121,7 @@ def main():
         base = os.path.join(base_directory(), "cache", name + ".tsv")
         with open(base + ".new", "w", encoding="utf-8") as table:
             for k, item in enumerate(store.items):
-                table.write("%d\t%d\t%s\n" % (item[0], item[1], "\t".join([*item[2:6], found.get(k, item[6])])))
+                table.write(row(*item[:6], found.get(k, item[6])))
         os.replace(base + ".new", base)
         print("%s: %d of %d" % (name, len(found), len(order)), flush=True)
 

@@ -29,6 +29,11 @@ def decode_file(path):
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
 
 
+def row(start, count, *rest):
+    """A line of the table."""
+    return "\t".join(map(str, (start, count, *rest))) + "\n"
+
+
 class Writer:
     """Appends utterances; an interrupted run can be continued."""
 
@@ -41,8 +46,7 @@ class Writer:
     def add(self, samples, speaker, split, name, text, phones=""):
         samples = np.ascontiguousarray(samples, dtype="<i2")
         self.pcm.write(samples.tobytes())
-        self.table.write("%d\t%d\t%s\t%s\t%s\t%s\t%s\n" % (
-            self.position, len(samples), speaker, split, name, text, phones))
+        self.table.write(row(self.position, len(samples), speaker, split, name, text, phones))
         self.position += len(samples)
 
     def flush(self):
@@ -64,7 +68,8 @@ class Store:
     def reload(self):
         """Take in what a writer has added since."""
         size = os.path.getsize(self.base + ".pcm") // 2
-        self.pcm = np.memmap(self.base + ".pcm", dtype="<i2", mode="r", shape=(size,))
+        # What was only just begun has nothing to map.
+        self.pcm = np.memmap(self.base + ".pcm", dtype="<i2", mode="r", shape=(size,)) if size else np.zeros(0, "<i2")
         self.items = []
         with open(self.base + ".tsv", encoding="utf-8") as table:
             for line in table:

@@ -112,8 +112,7 @@ class Data(torch.utils.data.IterableDataset):
         self.groups = {"native": [], "accented": [], "timed": [], "synthetic": [], "words": [], "pseudo": []}
         for path in sorted(glob.glob(os.path.join(cache, "*.tsv"))):
             name = os.path.basename(path)[:-4]
-            # A cache that was only just begun has no sound yet.
-            if name == "synthetic_heldout" or not os.path.getsize(path[:-4] + ".pcm"):
+            if name == "synthetic_heldout":
                 continue
             store = Store(path[:-4])
             for item in store.items:
