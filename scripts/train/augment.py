@@ -120,12 +120,26 @@ class Pipeline:
     """Draws distortions; `babble` is a function returning speech samples."""
 
     def __init__(self, rng, rooms, babble):
-        self.rng, self.rooms, self.babble = rng, rooms, babble
+        self.rng, self.rooms, self.babble, self.noises = rng, rooms, babble, []
+
+    def coloured(self, count):
+        """Coloured noise out of a stock that is slowly renewed: to make it anew each time would be most of the work."""
+        if len(self.noises) < 100 or self.rng.random() < 0.02:
+            made = coloured_noise(self.rng, max(count, 1 << 19)).astype(np.float32)
+            if len(self.noises) == 100:
+                self.noises.pop(self.rng.integers(0, 100))
+            self.noises.append(made)
+        else:
+            made = self.noises[self.rng.integers(0, len(self.noises))]
+        made = np.resize(made, max(count, len(made)))
+        start = self.rng.integers(0, len(made) - count + 1)
+        part = made[start:start + count]
+        return part / (part.std() + 1e-9)
 
     def noise(self, count):
         kind = self.rng.random()
         if kind < 0.5:
-            return coloured_noise(self.rng, count)
+            return self.coloured(count)
         if kind < 0.72:
             out = np.zeros(count, dtype=np.float32)
             for _ in range(self.rng.integers(3, 7)):
@@ -148,7 +162,7 @@ class Pipeline:
         out = np.zeros(count, dtype=np.float32)
         for _ in range(self.rng.integers(1, 4)):
             kind = self.rng.integers(0, 4)
-            part = (coloured_noise, hum, clicks, tones)[kind](self.rng, count)
+            part = self.coloured(count) if kind == 0 else (hum, clicks, tones)[kind - 1](self.rng, count)
             out += part * self.rng.uniform(0.1, 1)
         level = 10 ** (self.rng.uniform(-70, -12) / 20)
         return (out / (out.std() + 1e-9) * level).astype(np.float32)
@@ -163,7 +177,7 @@ class Pipeline:
         loud = np.abs(x) > 0.02 * np.abs(x).max()
         level = np.sqrt(np.square(x[loud]).mean()) + 1e-6 if loud.any() else 1e-3
         # A faint floor always, so that digital silence never marks synthesis.
-        x = x + coloured_noise(rng, len(x)) * level * 10 ** (-rng.uniform(30, 70) / 20)
+        x = x + self.coloured(len(x)) * level * 10 ** (-rng.uniform(30, 70) / 20)
         if rng.random() < 0.5 * strength:
             x = x + self.noise(len(x)) * level * 10 ** (-rng.uniform(2, 28) / 20)
         if rng.random() < 0.05 * strength:
