@@ -27,7 +27,7 @@ WEAK = {"a": "ax"}           # as a word alone it is the letter's name
 def say(words):
     """flite's phones of words said one after the other."""
     done = subprocess.run(["flite", "-voice", "kal16", "-ps", "-t", ". ".join(words) + ".", "-o", "none"], check=True,
-                          stdout=subprocess.PIPE, text=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return [p.split() for p in re.split(r"\bpau\b", done.stdout) if p.strip()]
 
 

@@ -193,9 +193,9 @@ class Pipeline:
     def features(self, x, synthetic, strength, tempo_limit):
         """-> (log-mels [T, 80], hop); tempo_limit is the fastest tempo the transcript bears."""
         rng = self.rng
-        spread = (0.15 if synthetic else 0.1) * strength
+        spread = (0.2 if synthetic else 0.15) * strength
         hop = int(round(160 * min(tempo_limit, np.exp(rng.normal(0, spread)).clip(0.75, 1.3))))
-        warp = float(np.exp(rng.uniform(-1, 1) * (0.16 if synthetic else 0.1) * strength))
+        warp = float(np.exp(rng.uniform(-1, 1) * (0.3 if synthetic else 0.2) * strength))
         power = features.power_spectrogram(torch.from_numpy(x), hop)
         if rng.random() < 0.12 * strength:
             top = int(rng.uniform(3000, 7500) / 31.25)

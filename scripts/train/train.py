@@ -193,7 +193,7 @@ class Data(torch.utils.data.IterableDataset):
             if time.time() - self.loaded > 200:
                 self.load()
             strength = s["strength"] * min(1.0, 0.15 + 0.85 * step / s["ramp"])
-            pool = [self.one(rng, pipeline, s, strength) for _ in range(160)]
+            pool = [self.one(rng, pipeline, s, strength) for _ in range(400)]
             pool.sort(key=lambda p: len(p[0]))
             batches, batch = [], []
             for sample in pool:
