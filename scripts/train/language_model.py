@@ -4,8 +4,8 @@ usage: language_model.py text OUT.txt [--exclude-from CACHE]... SOURCE...   clea
        language_model.py build TEXT[:WEIGHT]... OUT.ngram [--order N] [--bytes N]
 
 text: SOURCE is a folder of plain-text books (Project Gutenberg's marks are cut off) or a file of sentences. Books that
-are not English, and books and sentences that share eight words in a row with a held-out transcript of the waveform
-caches, are left out.
+are not English, books and sentences that share eight words in a row with a held-out transcript of the waveform caches,
+and sentences that are one, are left out.
 build: probabilities by absolute discounting with interpolation (Chen and Goodman, 1999), n-grams chosen by what leaving
 them out would cost (Stolcke, "Entropy-based pruning of backoff language models", 1998), until BYTES are full.
 """
@@ -32,14 +32,16 @@ BLOCK = 64
 
 # ---- Text ----
 
-def held_out_runs():
-    runs = set()
+def held_out():
+    """-> (sentences, runs of eight words)"""
+    said, runs = set(), set()
     for cache in ("real", "cv1", "cv2", "synthetic_heldout"):
         for item in Store(os.path.join(base_directory(), "cache", cache)).items:
             if item[3] in HELD_OUT:
                 words = item[5].split()
+                said.add(item[5])
                 runs.update(" ".join(words[i:i + RUN]) for i in range(len(words) - RUN + 1))
-    return runs
+    return said, runs
 
 
 def body(text):
@@ -77,14 +79,14 @@ def overlaps(line, runs):
 
 
 def clean(options):
-    runs = held_out_runs()
+    said, runs = held_out()
     books = dropped = kept = 0
     with open(options.out, "w", encoding="utf-8") as out:
         for source in options.source:
             if os.path.isfile(source):
                 for line in open(source, encoding="utf-8"):
                     line = normalise(line.strip().split("|")[-1])
-                    if line.count(" ") and not overlaps(line, runs):
+                    if line.count(" ") and line not in said and not overlaps(line, runs):
                         out.write(line + "\n")
                         kept += 1
                 continue
@@ -100,6 +102,7 @@ def clean(options):
                     if not english(lines) or any(overlaps(line, runs) for line in lines):
                         dropped += 1
                         continue
+                    lines = [line for line in lines if line not in said]
                     out.write("\n".join(lines) + "\n")
                     kept += len(lines)
     print("%d books, %d of them left out, %d sentences" % (books, dropped, kept))
