@@ -13,8 +13,8 @@ RATE, FFT, WINDOW, HOP, MELS = 16000, 512, 400, 160, 80
 GUARD = 2.0 ** -24
 
 
-def mel_filters(bins=MELS, warp=1.0):
-    """[bins, 257] float64; warp scales the frequency axis (vocal tract length)."""
+def mel_filters(bins=MELS, warp=1.0, fft=FFT):
+    """[bins, fft / 2 + 1] float64; warp scales the frequency axis (vocal tract length)."""
     def to_mel(hz):
         return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
 
@@ -23,7 +23,7 @@ def mel_filters(bins=MELS, warp=1.0):
 
     top = to_mel(8000.0)
     points = np.array([to_hz(top * i / (bins + 1)) for i in range(bins + 2)])
-    frequency = np.arange(FFT // 2 + 1) * (RATE / FFT)
+    frequency = np.arange(fft // 2 + 1) * (RATE / fft)
     if warp != 1.0:
         # Piecewise linear: scaled below the knee, then straight to 8 kHz.
         knee = 6800.0 / max(warp, 1.0)

@@ -40,8 +40,7 @@ class Teacher:
         self.pieces = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
         self.prompt = [self.pieces.token_to_id(name) for name in PROMPT]
         self.model = ctranslate2.models.Whisper(folder, device="cpu", compute_type="int8", intra_threads=1)
-        features.FFT = 400
-        self.filters = torch.tensor(features.mel_filters(80), dtype=torch.float32)
+        self.filters = torch.tensor(features.mel_filters(80, fft=400), dtype=torch.float32)
         self.window = torch.hann_window(400)
 
     def __call__(self, clips, frames):
