@@ -18,7 +18,7 @@ import os
 import re
 import sys
 
-from fetch import clone, git
+from fetch import clone, git, listing
 from prepare import HELDOUT_LIBRISPEECH
 from store import base_directory
 
@@ -62,7 +62,7 @@ def librispeech(folder, tables):
 def librispeech_own(folder, tables):
     """With LibriSpeech's own files of transcripts beside the recordings."""
     texts = {}
-    for path in git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD").decode().splitlines():
+    for path in listing(folder):
         if path.endswith(".trans.txt"):
             texts.update(line.split(" ", 1) for line in show(folder, path).splitlines() if " " in line)
     return by_number(texts)

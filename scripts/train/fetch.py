@@ -44,6 +44,11 @@ def clone(repository, commit):
     return folder
 
 
+def listing(folder, *paths):
+    """Names of a clone's files, all or those below the paths."""
+    return git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD", *paths).decode().splitlines()
+
+
 def digest(folder):
     """One SHA-256 over the sorted names and contents of a folder."""
     total = hashlib.sha256()
@@ -73,7 +78,7 @@ def main():
         folder = clone(repository, commit)
         print("%s: %s" % (repository, licence))
         for path in files:
-            for name in git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD", path).decode().splitlines():
+            for name in listing(folder, path):
                 out = os.path.join(base_directory(), target)
                 if target.endswith("/"):
                     out = os.path.join(out, os.path.basename(name))

@@ -1,6 +1,6 @@
 """An n-gram model over the recogniser's pieces, for the decoder's beam (src/asr/ngram.h has the format).
 
-usage: language_model.py text OUT.txt [--exclude-from CACHE]... SOURCE...   clean sentences, one a line
+usage: language_model.py text OUT.txt SOURCE...   clean sentences, one a line
        language_model.py build TEXT[:WEIGHT]... OUT.ngram [--order N] [--bytes N]
 
 text: SOURCE is a folder of plain-text books (Project Gutenberg's marks are cut off) or a file of sentences. Books that
@@ -18,11 +18,11 @@ import sys
 import numpy as np
 import sentencepiece
 
-from store import Store, base_directory
+from store import base_directory
+from synthesize import held_out
 from text import normalise
 
 COMMON = set("the of and to in that he was it his is with as for had you not be her on at by which have or from this".split())
-HELD_OUT = ("heldout", "librispeech", "lj", "speechocean", "film", "commonvoice", "synthetic_heldout")
 RUN = 8
 DISCOUNT = 0.8
 STEP = 16.0                    # quantisation: nats per STEP
@@ -32,16 +32,10 @@ BLOCK = 64
 
 # ---- Text ----
 
-def held_out():
-    """-> (sentences, runs of eight words)"""
-    said, runs = set(), set()
-    for cache in ("real", "cv1", "cv2", "synthetic_heldout"):
-        for item in Store(os.path.join(base_directory(), "cache", cache)).items:
-            if item[3] in HELD_OUT:
-                words = item[5].split()
-                said.add(item[5])
-                runs.update(" ".join(words[i:i + RUN]) for i in range(len(words) - RUN + 1))
-    return said, runs
+def runs_of(line):
+    """Every eight words in a row."""
+    words = line.split()
+    return (" ".join(words[i:i + RUN]) for i in range(len(words) - RUN + 1))
 
 
 def body(text):
@@ -74,12 +68,12 @@ def english(lines):
 
 
 def overlaps(line, runs):
-    words = line.split()
-    return any(" ".join(words[i:i + RUN]) in runs for i in range(len(words) - RUN + 1))
+    return any(run in runs for run in runs_of(line))
 
 
 def clean(options):
-    said, runs = held_out()
+    said = held_out(os.path.join(base_directory(), "cache"))
+    runs = {run for line in said for run in runs_of(line)}
     books = dropped = kept = 0
     with open(options.out, "w", encoding="utf-8") as out:
         for source in options.source:

@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 
-from fetch import clone, git
+from fetch import clone, git, listing
 from store import base_directory
 
 LONGEST = 400                # characters
@@ -75,7 +75,7 @@ def main():
         found = {}
         for repository, commit, pattern, read in sources:
             folder = clone(repository, commit)
-            for path in git(folder, "ls-tree", "-r", "--name-only", "FETCH_HEAD").decode().splitlines():
+            for path in listing(folder):
                 if re.fullmatch(pattern, path):
                     for text in read(git(folder, "show", "FETCH_HEAD:" + path)):
                         text = " ".join(text.replace("\ufeff", "").split())
