@@ -86,7 +86,7 @@ def label_logp(model, recordings):
     lengths = torch.tensor([len(m) for m in mels])
     x = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=HALF):
-        _, frames, tap = model(x, lengths, model.config.layers // 2 - 1)
+        _, frames, (tap,) = model(x, lengths, (model.config.layers // 2 - 1,))
         logits = model.phones(tap).float()
     logits = logits.view(len(mels), -1, 2, len(PHONES)).flatten(1, 2)
     return [row[:2 * n].log_softmax(-1).numpy() for row, n in zip(logits, frames)]

@@ -209,15 +209,19 @@ class Pipeline:
             power = power * torch.from_numpy(10 ** (curve / 10)).float()
         return features.normalise(features.log_mel(power, warp)), hop
 
+    def views(self, mel, strength):
+        """[2, T, 80]: the features under two maskings."""
+        return torch.stack([self.mask(mel.clone(), strength), self.mask(mel, strength)])
+
     def mask(self, mel, strength):
-        """SpecAugment with the mean (zero) as filling."""
+        """SpecAugment with the mean (zero) as filling; a fifth of the frames, at most half, at strength 0.5."""
         rng = self.rng
         for _ in range(2):
-            width = int(rng.integers(0, 1 + int(22 * strength)))
+            width = int(rng.integers(0, 1 + int(27 * strength)))
             start = int(rng.integers(0, 80 - width))
             mel[:, start:start + width] = 0
-        for _ in range(min(10, 1 + int(len(mel) * 0.012 * strength))):
-            width = int(rng.integers(0, 1 + min(int(30 * strength), len(mel) // 12)))
+        for _ in range(1 + int(len(mel) * 0.025)):
+            width = int(rng.integers(0, 1 + min(int(32 * strength), len(mel) // 12)))
             start = int(rng.integers(0, len(mel) - width + 1))
             mel[start:start + width] = 0
         return mel

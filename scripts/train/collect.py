@@ -5,7 +5,7 @@ usage: collect.py SPEECH_FOLDER
 Clones the repositories named below (about 2.5 GB; needs git and a network) at
 the given commits and writes, in the training directory,
   speech/NAME/audio, speech/NAME/data.tsv   file, speaker, transcript: what "extra.py folder" reads
-  speech/common_voice_delta/untranscribed   clips on which nobody has voted yet, without their text
+  speech/common_voice_delta/untranscribed   clips on which nobody has voted yet, or whose text is not there
   speech/unlabelled.tsv                     LibriSpeech's lines for SPEECH_FOLDER/librispeech_untranscribed, for
                                             "extra.py voices"
 Licences are those of the data sets, whatever else a repository is under.  What
@@ -37,7 +37,8 @@ def stem(path):
 # (name, speaker, transcript) of an audio file: None for one to leave out, an empty transcript where none is known.
 
 def common_voice(folder, tables):
-    """Common Voice's own tables, or a CSV without speakers; a second one names the clips that were voted down."""
+    """Common Voice's own tables, or a CSV without speakers; a second one names the clips that were voted down.  Without
+    a table nothing is known."""
     known = {}
     for table in tables:
         form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if table.endswith(".tsv") else {}
@@ -47,7 +48,7 @@ def common_voice(folder, tables):
             speaker = "cv_" + row.get("client_id", name.removeprefix("common_voice_en_"))[:12]
             words = row.get("sentence") or row.get("transcript") or row["text"]
             known[name] = (name, speaker, words) if table == tables[0] else None
-    return lambda path: known.get(stem(path), (stem(path), "", "") if len(tables) > 1 else None)
+    return lambda path: known.get(stem(path), (stem(path), "", "") if len(tables) != 1 else None)
 
 
 def by_number(texts):
@@ -155,7 +156,8 @@ def vctk(folder, tables):
 FOLDERS = [
     ("common_voice_delta", "CC0 (Mozilla Common Voice)", common_voice, [
         ("korliu/whisper", "d03c14561ed7e5e354d76259a7606df7b6e68b0c", r"dataset/clips/.*\.mp3",
-         "dataset/validated.tsv", "dataset/invalidated.tsv")]),
+         "dataset/validated.tsv", "dataset/invalidated.tsv"),
+        ("fsta-fo/voice-age-prediction", "566ecc904ed2a057f906d58606703c59ce1ad858", r"mp3_files/.*\.mp3")]),
     ("common_voice", "CC0 (Mozilla Common Voice)", common_voice, [
         ("omnilingo/rsample-100-cv-corpus-6.1-2020-12-11", "6785f863fec9770151abfe50a5e3e3787fd20ba2",
          r"en/clips/.*\.mp3", "en/validated.tsv"),
@@ -234,6 +236,10 @@ FOLDERS = [
         # The rest is of LibriSpeech's dev-clean and test-clean; ten recordings are in vctk.
         ("KennyKN00/IFT7030-Project", "95496a1289b94c934ce94ef640fbeaa0cb90d6c2", r"data/train/audio_train/.*/"
          r"(?!p225_00[579]|p226_022|p227_008|p228_004|p232_0[01]5|p261_005|p294_005).*")]),
+    ("vctk6", "CC BY 4.0 (VCTK)", vctk, [
+        # An earlier state of the same; 14 recordings are in the folders above and below.
+        ("KennyKN00/IFT7030-Project", "9159def083885958240de99a1fa9f45e2fddfd15", r"data/train/preprocessed_data_test/.*/"
+         r"(?!p225_(151|334|349)|p227_002|p234_189|p239_(078|131|390)|p246_327|p255_298|p257_247|p269_196|p310_002|p360_355).*")]),
     ("vctk5", "CC BY 4.0 (VCTK)", vctk, [
         # Two speakers at length; what is left out is in the folders above.
         ("avgaydashenko/speech-recognition-hw", "68ae13611fe455889a813d130847129024c44f2b",

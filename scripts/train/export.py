@@ -20,7 +20,7 @@ import sentencepiece
 import torch
 
 import features
-from model import Config, Recogniser
+from model import TRAINING_ONLY, Config, Recogniser
 from store import base_directory
 
 NAME = "rec-stt default English"
@@ -44,7 +44,7 @@ def nemo_name(name):
 def tensors(model, with_tdt):
     """NeMo name -> float32 array."""
     for name, value in model.state_dict().items():
-        if name.startswith(("middle_ctc.", "phones.")) or name.endswith("num_batches_tracked"):
+        if name.startswith(TRAINING_ONLY) or name.endswith("num_batches_tracked"):
             continue
         if not with_tdt and name.startswith(("predictor.", "joint.")):
             continue
@@ -145,7 +145,7 @@ def main():
     # What training alone has, for restore.py.
     np.savez(os.path.join(options.folder, "heads.npz"), **{
         name: values.numpy().astype(np.float16) for name, values in model.state_dict().items()
-        if name.startswith(("middle_ctc.", "phones."))})
+        if name.startswith(TRAINING_ONLY)})
     if options.lm:
         path = os.path.join(options.folder, "default-lm.gguf")
         write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),

@@ -36,11 +36,17 @@ def git(folder, *arguments):
 
 
 def clone(repository, commit):
+    """-> a clone whose FETCH_HEAD is that commit."""
     folder = os.path.join(base_directory(), "work", repository.replace("/", "+"))
     if not os.path.isdir(folder):
         os.makedirs(folder)
         git(folder, "init", "-q")
+    there = ["git", "-C", folder, "cat-file", "-e", commit + "^{commit}"]
+    if subprocess.run(there, stderr=subprocess.DEVNULL, check=False).returncode:
         git(folder, "fetch", "-q", "--depth", "1", CLONES % repository, commit)
+    else:
+        with open(os.path.join(folder, ".git", "FETCH_HEAD"), "w", encoding="ascii") as file:
+            file.write(commit + "\n")
     return folder
 
 

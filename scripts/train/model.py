@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import kernels
+from store import HEARD_SIZE
 
 DURATIONS = 5
+TRAINING_ONLY = ("middle_ctc.", "phones.", "heard.")           # names of the heads that the recogniser does without
 
 
 class Config:
@@ -181,8 +183,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
         self.dropout = c.dropout
 
-    def forward(self, x, lengths, middle=None):
-        """Returns encoded [B, T', d], lengths' and, if asked, a middle layer's output."""
+    def forward(self, x, lengths, taps=()):
+        """Returns encoded [B, T', d], lengths' and the outputs of the layers with the numbers `taps`."""
         x, lengths = self.pre_encode(x, lengths)
         t = x.shape[1]
         positions = position_table(t, x.shape[2]).to(x.device)
@@ -192,12 +194,12 @@ class Encoder(nn.Module):
             hidden = torch.zeros(inside.shape, device=x.device).masked_fill(~inside, -1e4)[:, None, None]
             valid = inside[:, :, None].to(x.dtype)
         x = drop(x, self.dropout, self.training)
-        tap = None
+        tapped = []
         for index, layer in enumerate(self.layers):
             x = layer(x, positions, hidden, valid)
-            if index == middle:
-                tap = x
-        return x, lengths, tap
+            if index in taps:
+                tapped.append(x)
+        return x, lengths, tapped
 
 
 class Predictor(nn.Module):
@@ -232,11 +234,12 @@ class Recogniser(nn.Module):
         self.ctc = nn.Linear(config.width, config.vocabulary + 1)
         self.middle_ctc = nn.Linear(config.width, config.vocabulary + 1)   # training only
         self.phones = nn.Linear(config.width, 2 * 41)                       # training only
+        self.heard = nn.Linear(config.width, 2 * HEARD_SIZE)                # training only
         self.predictor = Predictor(config)
         self.joint = Joint(config)
 
-    def forward(self, x, lengths, middle=None):
-        return self.encoder(x, lengths, middle)
+    def forward(self, x, lengths, taps=()):
+        return self.encoder(x, lengths, taps)
 
     @torch.no_grad()
     def decode_ctc(self, encoded, lengths):

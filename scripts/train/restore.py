@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from export import RENAMED
-from model import Config, Recogniser
+from model import TRAINING_ONLY, Config, Recogniser
 from store import base_directory
 from train import Optimiser, save
 
@@ -62,7 +62,7 @@ def main():
         for name, values in np.load(sys.argv[2]).items():
             state[name].copy_(torch.from_numpy(values.astype(np.float32)))
     for name in sorted(missing):
-        if not name.startswith(("middle_ctc.", "phones.")) and not name.endswith("num_batches_tracked"):
+        if not name.startswith(TRAINING_ONLY) and not name.endswith("num_batches_tracked"):
             sys.exit("restore.py: %s lacks %s" % (sys.argv[1], name))
     model.load_state_dict(state)
     steps = int(re.search(r"(\d+) training steps", reader.fields["general.description"].contents()).group(1))

@@ -4,6 +4,8 @@ NAME.pcm   16 kHz mono int16 samples, one utterance after the other
 NAME.tsv   start sample, samples, speaker, split, name, normalised transcript[, phones]
 
 Phones, known for some synthetic voices, read "hh:0.281 ax:0.334 ..." with end times in seconds.
+
+NAME.heard, where it exists, is distil.py's: what a larger recogniser makes of an utterance, a row each 40 ms.
 """
 import os
 
@@ -12,6 +14,7 @@ import soundfile
 import soxr
 
 RATE = 16000
+HEARD_HOP, HEARD_SIZE = 640, 128        # samples per row of NAME.heard; numbers in it
 
 
 def base_directory():
@@ -78,6 +81,22 @@ class Store:
                 start, count, *rest = line.rstrip("\n").split("\t")
                 if int(start) + int(count) <= size:
                     self.items.append((int(start), int(count), *rest, *[""] * (5 - len(rest))))
+        self.row = {item[0]: item[0] // HEARD_HOP + index for index, item in enumerate(self.items)}
+        self.rows = None
+        if os.path.exists(self.base + ".heard"):
+            self.rows = np.memmap(self.base + ".heard", dtype=np.int8, mode="r+").reshape(-1, HEARD_SIZE)
+
+    def make_heard(self):
+        """Room for all that a larger recogniser may hear, zeros at first (which take no space)."""
+        with open(self.base + ".heard", "ab") as file:
+            file.truncate((len(self.pcm) // HEARD_HOP + len(self.items) + 1) * HEARD_SIZE)
+        self.reload()
+
+    def heard(self, item):
+        """-> int8 [rows, HEARD_SIZE], zeros where nothing is known; may be written to.  None without NAME.heard."""
+        if self.rows is None or self.row[item[0]] + item[1] // HEARD_HOP > len(self.rows):
+            return None
+        return self.rows[self.row[item[0]]:][:item[1] // HEARD_HOP]
 
     def audio(self, item):
         return np.array(self.pcm[item[0]:item[0] + item[1]])

@@ -5,8 +5,12 @@ usage: synthesize.py NAME HOURS SEED ENGINES TEXT_FILE...
 
 Appends to cache/NAME.{pcm,tsv}; --heldout writes cache/synthetic_heldout with
 the voices set aside below, which are never used otherwise.  ENGINES is a
-comma-separated list to draw from (espeak, flite, festival; repeat for more
-weight); flite's and festival's phone times are kept.  Text files hold
+comma-separated list to draw from (espeak, accents, flite, festival, rhvoice;
+repeat for more weight); flite's and festival's phone times are kept.  accents
+is espeak with other sounds in place of some, as people say them whose first
+language lacks those, or who come from elsewhere.  rhvoice needs
+RHVoice-test on the PATH and the voices below (Debian 13 has rhvoice and
+rhvoice-english; ksp, Indian English, is the project's own).  Text files hold
 one sentence a line (a "raw|normalised" line counts as its second field).
 Sentences spoken in a held-out recording are never used for training.
 """
@@ -35,7 +39,15 @@ HELDOUT_ACCENT = "en-gb-scotland"
 
 FLITE = ["slt", "awb", "kal16", "kal"]
 FESTIVAL = ["kal_diphone", "cmu_us_slt_arctic_hts"]
+RHVOICE = ["bdl", "clb", "ksp"]
 ACCENTS = ["en-us"] * 6 + ["en-gb", "en-gb-x-rp"] * 2 + ["en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc"]
+# What speakers of an invented accent may say for a phoneme of espeak's, if they do not say it as it is.
+INVENTED = 80
+ELSEWHERE = {"I": "i: i", "U": "u:", "V": "a 0 @", "eI": "e: E", "oU": "o: O:", "aI": "VI", "aU": "u:", "a": "aa E a:", "0": "O: A:",
+             "E": "a e", "O:": "o: 0", "3:": "E e@", "@": "a E V", "@2": "i a", "I#": "i", "I2": "i", "a#": "a", "O2": "0 o:",
+             "T": "t s f", "D": "d z", "v": "w b f", "w": "v", "z": "s", "Z": "S", "dZ": "Z tS", "tS": "S", "r": "R **", "r-": "R",
+             "t#": "t", "h": "x", "N": "n", "l": "l^", "d": "t", "g": "k", "b": "p"}
+FINAL = {"d", "g", "b", "v", "z"}          # these change at the end of a word only (devoiced), v and z elsewhere too
 NOT_SPEECH_LIKE = {"Demonic", "Storm", "UniRobot", "anikaRobot", "croak", "Tweaky", "whisper", "whisperf",
                    "robosoft", "robosoft2", "robosoft3", "robosoft4", "robosoft5", "robosoft6",
                    "robosoft7", "robosoft8", "fast", "AnxiousAndy"}
@@ -53,6 +65,26 @@ def speakable(raw, text):
     if re.fullmatch(r"[A-Za-z ',.?!;:\"-]+", raw) and not re.search(r"\b[A-Z]{2,}\b|\b(Mr|Mrs|Dr|St|etc|vs)\b", raw):
         return raw.strip(" '\"-")
     return text
+
+
+def invented_accent(number):
+    """-> {phoneme: what is said in its place}; the same for the same number."""
+    rng = random.Random("accent %d" % number)
+    changed = rng.sample(sorted(ELSEWHERE), rng.randint(2, 9))
+    return {phoneme: rng.choice(ELSEWHERE[phoneme].split()) for phoneme in changed}
+
+
+def with_accent(spoken, language, accent):
+    """espeak's notation of its phonemes with those of the accent: "[[f|'i|k|s t|@2]]"."""
+    done = subprocess.run(["espeak-ng", "-v", language, "-x", "-q", "--sep=_", spoken], check=True, timeout=60,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    words = []
+    for word in done.stdout.replace("_:", " ").split():
+        phonemes = [re.fullmatch(r"([',]*)(.*)", p).groups() for p in word.split("_") if p]
+        said = [stress + (accent.get(p, p) if p not in FINAL - {"v", "z"} or at == len(phonemes) - 1 else p)
+                for at, (stress, p) in enumerate(phonemes)]
+        words.append("|".join(said))
+    return "[[%s]]" % " ".join(words)
 
 
 def synthesise_espeak(spoken, voice, rng, path, plain=False):
@@ -79,6 +111,12 @@ def synthesise_flite(spoken, voice, rng, path, plain=False):
                           timeout=60, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     with open(path + ".seg", "w", encoding="ascii") as file:
         file.write(done.stdout)
+
+
+def synthesise_rhvoice(spoken, voice, rng, path):
+    subprocess.run(["RHVoice-test", "-p", voice.capitalize(), "-r", str(rng.randint(80, 125)),
+                    "-t", str(rng.randint(80, 120)), "-o", path], check=True, timeout=60, input=spoken, text=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def synthesise_festival(jobs, voice, stretch):
@@ -146,10 +184,20 @@ def batch(task):
                     voice = (rng.choice(accents), rng.choice(variants))
                     synthesise_espeak(spoken, voice, rng, path, heldout)
                     name = "espeak_" + "_".join(voice)
+                elif engine == "accents":
+                    language = rng.choice(["en-us", "en-gb"])
+                    voice = (language, rng.choice([v for v in espeak_variants() if v not in HELDOUT["espeak"]]))
+                    number = rng.randrange(INVENTED)
+                    synthesise_espeak(with_accent(spoken, language, invented_accent(number)), voice, rng, path)
+                    name = "espeak_%s_%s_%d" % (*voice, number)
                 elif engine == "flite":
                     voice = rng.choice(HELDOUT["flite"] if heldout else FLITE)
                     synthesise_flite(spoken, voice, rng, path, heldout)
                     name = "flite_" + voice
+                elif engine == "rhvoice":
+                    voice = rng.choice(RHVOICE)
+                    synthesise_rhvoice(spoken, voice, rng, path)
+                    name = "rhvoice_" + voice
                 else:
                     name = None
             except (subprocess.SubprocessError, OSError):

@@ -27,7 +27,7 @@ import features
 from augment import Pipeline, room_bank
 from kernels import TransducerLoss
 from model import Config, Recogniser
-from store import RATE, Store, base_directory
+from store import HEARD_HOP, HEARD_SIZE, RATE, Store, base_directory
 from text import for_scoring
 
 SCHEDULE = {
@@ -44,6 +44,8 @@ SCHEDULE = {
     "longest": 17,            # seconds of the longest recordings that are taken in
     "tdt_cells": 25000,       # lattice size per step, by choosing utterances
     "phone": 0.5,             # weight of the phone loss at the middle layer (synthetic speech with known times)
+    "distil": 1.0,            # weight of the distance to what a larger recogniser's encoder made of it
+    "consistency": 0.2,       # weight of the divergence between the posteriors of an example's two maskings
     "ema": 0.998,
     "weights": {"native": 0.40, "accented": 0.12, "timed": 0.28, "synthetic": 0.16, "none": 0.04, "words": 0.03, "pseudo": 0.0},
     "checkpoint_seconds": 420,
@@ -136,7 +138,7 @@ class Data(torch.utils.data.IterableDataset):
     def draw(self, rng, group):
         items = self.groups[group]
         store, item = items[min(len(items) - 1, int(np.searchsorted(self.weights[group], rng.random())))]
-        return store.audio(item).astype(np.float32) / 32768, item[5], item[6]
+        return store.audio(item).astype(np.float32) / 32768, item[5], item[6], store.heard(item)
 
     def babble(self, rng):
         """Somebody else who speaks at the same time."""
@@ -144,16 +146,16 @@ class Data(torch.utils.data.IterableDataset):
         return self.draw(rng, "accented" if accented else "native")[0]
 
     def one(self, rng, pipeline, s, strength):
-        """-> (features [T, 80], tokens, phone labels [T', 2])."""
+        """-> (the features [2, T, 80] under two maskings, tokens, phone labels [T', 2], heard_rows)."""
         names = [n for n in s["weights"] if n == "none" or self.groups.get(n)]
         weight = np.array([s["weights"][n] for n in names])
         group = names[int(rng.choice(len(names), p=weight / weight.sum()))]
         if group == "none":
             mel, _ = pipeline.features(pipeline.nonspeech(), True, strength, 2)
-            return pipeline.mask(mel, strength), [], phone_labels([], len(mel), 160)
+            return pipeline.views(mel, strength), [], phone_labels([], len(mel), 160), heard_rows([], len(mel), 160)
         synthetic = group in ("synthetic", "timed")
-        x, text, phones = self.draw(rng, group)
-        timed = [(0, phones)]
+        x, text, phones, heard = self.draw(rng, group)
+        timed = [(0, phones, heard)]
         if rng.random() < 0.35 * strength and len(x) < 6 * RATE:
             parts, texts = [x], [text]
             limit = rng.uniform(6, 15) * RATE
@@ -161,11 +163,11 @@ class Data(torch.utils.data.IterableDataset):
                 other = group if rng.random() < 0.7 else names[int(rng.choice(len(names), p=weight / weight.sum()))]
                 if other == "none":
                     break
-                y, more, phones = self.draw(rng, other)
+                y, more, phones, heard = self.draw(rng, other)
                 if len(y) + sum(map(len, parts)) > 16 * RATE:
                     break
                 parts.append(np.zeros(int(rng.exponential(0.5) * RATE), dtype=np.float32))
-                timed.append((sum(map(len, parts)), phones))
+                timed.append((sum(map(len, parts)), phones, heard))
                 parts.append(y * rng.uniform(0.6, 1.6))
                 texts.append(more)
             x, text = np.concatenate(parts), " ".join(texts)
@@ -176,8 +178,9 @@ class Data(torch.utils.data.IterableDataset):
         mel, hop = pipeline.features(x, synthetic, strength, max(0.8, limit))
         if (len(mel) + 7) // 8 < len(tokens) + repeats + 1:
             return self.one(rng, pipeline, s, strength)
-        labels = phone_labels([(before + at, p) for at, p in timed], len(mel), hop)
-        return pipeline.mask(mel, strength), tokens, labels
+        labels = phone_labels([(before + at, p) for at, p, _ in timed], len(mel), hop)
+        rows = heard_rows([(before + at, h) for at, _, h in timed], len(mel), hop)
+        return pipeline.views(mel, strength), tokens, labels, rows
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -194,17 +197,17 @@ class Data(torch.utils.data.IterableDataset):
                 self.load()
             strength = s["strength"] * min(1.0, 0.15 + 0.85 * step / s["ramp"])
             pool = [self.one(rng, pipeline, s, strength) for _ in range(400)]
-            pool.sort(key=lambda p: len(p[0]))
+            pool.sort(key=lambda p: p[0].shape[1])
             batches, batch = [], []
             for sample in pool:
-                if batch and len(sample[0]) * (len(batch) + 1) > s["batch_seconds"] * 100:
+                if batch and sample[0].shape[1] * 2 * (len(batch) + 1) > s["batch_seconds"] * 100:
                     batches.append(batch)
                     batch = []
                 batch.append(sample)
             batches.append(batch)
             for index in rng.permutation(len(batches)):
                 batch = batches[index]
-                if len(batch[-1][0]) * len(batch) < s["batch_seconds"] * 30:
+                if batch[-1][0].shape[1] * 2 * len(batch) < s["batch_seconds"] * 30:
                     continue
                 step += 1
                 yield collate(batch)
@@ -226,25 +229,64 @@ def phone_labels(timed, frames, hop):
     return torch.from_numpy(labels)
 
 
+def heard_rows(timed, frames, hop):
+    """What the larger recogniser heard, at the phones' times: int8 [T', 2, HEARD_SIZE], zeros where unknown."""
+    count = (frames + 7) // 8
+    result = np.zeros((count, 2, HEARD_SIZE), dtype=np.int8)
+    for start, rows in timed:
+        if rows is not None and len(rows):
+            at = ((np.arange(count)[:, None] * 8 + np.array([-2, 2])) * hop - start) // HEARD_HOP
+            inside = (at >= 0) & (at < len(rows))
+            result[inside] = rows[at[inside]]
+    return torch.from_numpy(result)
+
+
 def collate(batch):
-    lengths = torch.tensor([len(mel) for mel, _, _ in batch])
+    """Tensors of a batch: first every example under its first masking, then every one under its second."""
+    lengths = torch.tensor([views.shape[1] for views, *_ in batch])
     # Rounding keeps the number of different shapes small.
     longest = -(-int(lengths.max()) // 32) * 32
-    x = torch.zeros(len(batch), longest, features.MELS)
+    x = torch.zeros(2, len(batch), longest, features.MELS)
     phones = torch.full((len(batch), longest // 8, 2), -1)
-    for row, phone_row, (mel, _, labels) in zip(x, phones, batch):
-        row[:len(mel)] = mel
-        phone_row[:len(labels)] = labels
-    targets = torch.tensor([t for _, tokens, _ in batch for t in tokens], dtype=torch.long)
-    target_lengths = torch.tensor([len(tokens) for _, tokens, _ in batch])
-    return x, lengths, targets, target_lengths, phones
+    heard = torch.zeros(len(batch), longest // 8, 2, HEARD_SIZE, dtype=torch.int8)
+    for index, (views, _, labels, rows) in enumerate(batch):
+        x[:, index, :views.shape[1]] = views
+        phones[index, :len(labels)] = labels
+        heard[index, :len(rows)] = rows
+    targets = torch.tensor([t for _, tokens, *_ in batch for t in tokens], dtype=torch.long)
+    target_lengths = torch.tensor([len(tokens) for _, tokens, *_ in batch])
+    return (x.flatten(0, 1), lengths.repeat(2), targets.repeat(2), target_lengths.repeat(2),
+            phones.repeat(2, 1, 1), heard.repeat(2, 1, 1, 1))
 
 
 def ctc(logits, targets, lengths, target_lengths, blank):
-    """Mean CTC loss per target token of the batch."""
-    logp = logits.float().log_softmax(-1).transpose(0, 1)
-    loss = F.ctc_loss(logp, targets, lengths, target_lengths, blank, reduction="none", zero_infinity=True)
-    return loss.sum() / max(1, int(target_lengths.sum()))
+    """Mean CTC loss per target token of the batch, and the divergence per token between an example's two views.
+
+    The second is CR-CTC's (Yao et al. 2024): each view's posteriors learn from the other's, frame by frame.
+    """
+    logp = logits.float().log_softmax(-1)
+    loss = F.ctc_loss(logp.transpose(0, 1), targets, lengths, target_lengths, blank, reduction="none",
+                      zero_infinity=True)
+    other = logp.detach().roll(len(logp) // 2, 0)
+    apart = (other.exp() * (other - logp)).sum(-1)
+    apart = apart * (torch.arange(apart.shape[1]) < lengths[:, None])
+    tokens = max(1, int(target_lengths.sum()))
+    return loss.sum() / tokens, apart.sum() / tokens
+
+
+def heard_unit():
+    """[HEARD_SIZE] what a 1 in heard_rows is worth, for a mean square of 1; None: distil.py was not run."""
+    path = os.path.join(base_directory(), "cache", "heard.npz")
+    if not os.path.exists(path):
+        return None
+    step = torch.from_numpy(np.load(path)["step"]).float()
+    return step / (step * 127 / 4).square().mean().sqrt()
+
+
+def distillation(told, heard, unit):
+    """Mean square between what the head tells [B, T', 2 * HEARD_SIZE] and what the larger recogniser heard."""
+    there = heard.any(-1)
+    return F.mse_loss(told.float().view(heard.shape)[there], heard[there].float() * unit)
 
 
 def transducer(model, encoded, frames, targets, target_lengths, cells):
@@ -387,7 +429,7 @@ def main():
     model, average = Recogniser(config), Recogniser(config)
     average.load_state_dict(model.state_dict())
     optimiser = Optimiser(model)
-    step, seconds, tdt_steps = 0, 0.0, 0
+    step, seconds, tdt_steps, settled = 0, 0.0, 0, 0
     path = os.path.join(base, "checkpoint.pt")
     if os.path.exists(path):
         state = torch.load(path, map_location="cpu", weights_only=False)
@@ -396,29 +438,34 @@ def main():
         if isinstance(state["optimiser"], dict):
             optimiser.load_state_dict(state["optimiser"])
         step, seconds, tdt_steps = state["step"], state["seconds"], state.get("tdt_steps", 0)
+        settled = 0 if "heard.weight" in state["model"] else step + 150
     log({"event": "start", "step": step, "parameters": sum(p.numel() for p in model.parameters()),
          "config": vars(config), "schedule": schedule()})
     loader = torch.utils.data.DataLoader(Data(step), batch_size=None, num_workers=1, prefetch_factor=8)
     model.train()
-    blank, middle = config.vocabulary, config.layers // 2 - 1
+    blank, taps = config.vocabulary, (config.layers // 2 - 1, config.layers * 3 // 4 - 1)
     s = schedule()
+    unit = heard_unit()
     started = saved = evaluated = reported = time.time()
-    sums, phone_sum, tdt_sum, counted, heard = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0
+    sums, phone_sum, tdt_sum, distil_sum, counted, spent = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2), 0, 0.0
     ending = []
     signal.signal(signal.SIGTERM, lambda *_: ending.append(True))       # a checkpoint first
     source = list(average.state_dict().values())
     floats = [(a, m) for a, m in zip(source, model.state_dict().values()) if a.is_floating_point()]
-    for x, lengths, targets, target_lengths, phones in loader:
+    for x, lengths, targets, target_lengths, phones, heard in loader:
         for module in model.modules():
             if hasattr(module, "dropout"):
                 module.dropout = s["dropout"]
         with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
-            encoded, frames, tap = model(x, lengths, middle)
+            encoded, frames, (tap, late) = model(x, lengths, taps)
             tdt = transducer(model, encoded, frames, targets, target_lengths, s["tdt_cells"]) if s["tdt"] else None
             logits, middle_logits, phone_logits = model.ctc(encoded), model.middle_ctc(tap), model.phones(tap)
-        loss = ctc(logits, targets, frames, target_lengths, blank)
-        side = ctc(middle_logits, targets, frames, target_lengths, blank)
-        total = (1 - s["middle"]) * loss + s["middle"] * side
+            # A head that begins anew must not harm the layers below.
+            told = model.heard(late.detach() if step < settled else late)
+        loss, apart = ctc(logits, targets, frames, target_lengths, blank)
+        side, side_apart = ctc(middle_logits, targets, frames, target_lengths, blank)
+        total = (1 - s["middle"]) * (loss + s["consistency"] * apart) + \
+            s["middle"] * (side + s["consistency"] * side_apart)
         if tdt is not None:
             total = total + s["tdt"] * tdt
             tdt_sum += np.array([float(tdt.detach()), 1])
@@ -428,6 +475,10 @@ def main():
             spoken = F.cross_entropy(phone_logits.float().view(-1, len(PHONES)), phones.view(-1), ignore_index=-1)
             total = total + s["phone"] * min(1.0, known / 500) * spoken
             phone_sum += np.array([float(spoken.detach()), 1])
+        if unit is not None and heard.any():
+            short = distillation(told, heard, unit)
+            total = total + s["distil"] * short
+            distil_sum += [float(short.detach()), 1]
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         if not math.isfinite(float(norm)):
@@ -441,20 +492,21 @@ def main():
         decay = min(s["ema"], (1 + step) / (20 + step))
         with torch.no_grad():
             torch._foreach_lerp_([a for a, _ in floats], [m for _, m in floats], 1 - decay)
-        sums += [float(loss.detach()), float(side.detach()), float(norm)]
+        sums += [float(v.detach()) for v in (loss, side, norm, apart)]
         counted += 1
-        heard += float(lengths.sum()) / 100
+        spent += float(lengths.sum()) / 100
         if step % 25 == 0:
             now = time.time()
-            seconds += heard
+            seconds += spent
             log({"event": "train", "step": step, "loss": round(sums[0] / counted, 4),
                  "middle": round(sums[1] / counted, 4), "tdt": round(tdt_sum[0] / max(1, tdt_sum[1]), 4),
-                 "phone": round(phone_sum[0] / max(1, phone_sum[1]), 4),
-                 "norm": round(sums[2] / counted, 3),
+                 "apart": round(sums[3] / counted, 4), "phone": round(phone_sum[0] / max(1, phone_sum[1]), 4),
+                 "distil": round(distil_sum[0] / max(1, distil_sum[1]), 4), "norm": round(sums[2] / counted, 3),
                  "rate": round(rate, 7), "hours": round(seconds / 3600, 2),
-                 "speed": round(heard / (now - reported), 1)})
-            sums, phone_sum, tdt_sum, counted, heard, reported = np.zeros(3), np.zeros(2), np.zeros(2), 0, 0.0, now
-            s = schedule()
+                 "speed": round(spent / (now - reported), 1)})
+            sums, phone_sum, tdt_sum, distil_sum = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2)
+            counted, spent, reported = 0, 0.0, now
+            s, unit = schedule(), heard_unit()
         now = time.time()
         if now - saved > s["checkpoint_seconds"] or step >= options.stop_step or ending:
             save(path, model=model.state_dict(), average=average.state_dict(), optimiser=optimiser.state_dict(),
