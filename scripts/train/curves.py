@@ -1,4 +1,4 @@
-"""Draw log/train.jsonl as SVG: curves.py OUTPUT.svg"""
+"""Draw log/train.jsonl as SVG: curves.py OUTPUT.svg [TIME]         (from that time on, as the log writes it)"""
 import json
 import os
 import sys
@@ -16,6 +16,7 @@ SETS = {"librispeech": "LibriSpeech, 3 speakers", "lj": "LJSpeech", "heldout": "
 def main():
     with open(os.path.join(base_directory(), "log", "train.jsonl"), encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
+    rows = [r for r in rows if r["time"] > (sys.argv[2] if len(sys.argv) > 2 else "")]
     # Steps that were done again after a stop count once.
     train = [r for _, r in sorted({r["step"]: r for r in rows if r["event"] == "train"}.items())]
     tests = [r for r in rows if r["event"] == "evaluate"]
@@ -23,14 +24,14 @@ def main():
     # A run may have been tested only when it was over.
     figure, axes = plot.subplots(1, 2 if tests else 1, figsize=(11 if tests else 7, 4), squeeze=False)
     left = axes[0, 0]
-    left.plot([r["hours"] for r in train], [r["loss"] for r in train], label="CTC per token")
-    left.plot([r["hours"] for r in train if r.get("phone")], [r["phone"] for r in train if r.get("phone")],
-              label="phones per half frame")
-    left.plot([r["hours"] for r in train if r.get("tdt")], [r["tdt"] for r in train if r.get("tdt")],
-              label="TDT per token")
+    for name, label in (("loss", "CTC per token"), ("phone", "phones per half frame"), ("tdt", "TDT per token"),
+                        ("apart", "divergence of two maskings per token"), ("distil", "distance to the larger encoder")):
+        known = [r for r in train if r.get(name)]
+        if known:
+            left.plot([r["hours"] for r in known], [r[name] for r in known], label=label)
     left.set(xlabel="hours of audio trained on", ylabel="training loss")
     left.set_ylim(bottom=0)
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     if tests:
         right = axes[0, 1]
         for name, label in SETS.items():

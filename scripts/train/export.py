@@ -7,7 +7,7 @@ Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
 language model (language_model.py) for the decoder's beam.  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
 weights and 1x1 convolutions whose rows divide by 32; other convolutions,
-embedding and LSTM f16; norms, biases and statistics f32.  heads.npz has the two
+embedding and LSTM f16; norms, biases and statistics f32.  heads.npz has two of the
 heads that only training has (restore.py).
 """
 import argparse
@@ -145,7 +145,7 @@ def main():
     # What training alone has, for restore.py.
     np.savez(os.path.join(options.folder, "heads.npz"), **{
         name: values.numpy().astype(np.float16) for name, values in model.state_dict().items()
-        if name.startswith(TRAINING_ONLY)})
+        if name.startswith(("middle_ctc.", "phones."))})
     if options.lm:
         path = os.path.join(options.folder, "default-lm.gguf")
         write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),

@@ -3,9 +3,9 @@
 usage: restore.py MODEL.gguf [HEADS.npz]
 
 Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram into the training directory (an
-existing checkpoint is left alone).  The two heads that only training has (middle CTC, phones) come from HEADS.npz, which
-export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The optimiser's state
-begins anew.
+existing checkpoint is left alone).  Two heads that only training has (middle CTC, phones) come from HEADS.npz, which
+export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The third, for what
+distil.py writes, always begins anew (train.py lets it settle first), and so does the optimiser's state.
 """
 import base64
 import os
@@ -65,8 +65,9 @@ def main():
         if not name.startswith(TRAINING_ONLY) and not name.endswith("num_batches_tracked"):
             sys.exit("restore.py: %s lacks %s" % (sys.argv[1], name))
     model.load_state_dict(state)
+    state = {name: values for name, values in state.items() if not name.startswith("heard.")}
     steps = int(re.search(r"(\d+) training steps", reader.fields["general.description"].contents()).group(1))
-    save(path, model=model.state_dict(), average=model.state_dict(), optimiser=Optimiser(model).state_dict(),
+    save(path, model=state, average=state, optimiser=Optimiser(model).state_dict(),
          step=steps, seconds=0.0, tdt_steps=steps, config=vars(config))
     print("%s: step %d" % (path, steps))
 
