@@ -38,7 +38,8 @@ def fit(path, teacher, batches):
     values, axes = np.linalg.eigh(np.cov(((rows - mean) / deviation).T))
     axes = axes[:, ::-1][:, :HEARD_SIZE] / deviation[:, None]
     step = ((rows - mean) @ axes).std(0) * 4 / 127
-    print("%d of %d axes have %.1f %% of the variance" % (HEARD_SIZE, len(mean), 100 * values[-HEARD_SIZE:].sum() / values.sum()))
+    share = values[-HEARD_SIZE:].sum() / values.sum()
+    print("%d of %d axes have %.1f %% of the variance" % (HEARD_SIZE, len(mean), 100 * share))
     np.savez(path, mean=mean, axes=axes.astype(np.float32), step=step)
 
 

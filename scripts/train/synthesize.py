@@ -47,7 +47,7 @@ ELSEWHERE = {"I": "i: i", "U": "u:", "V": "a 0 @", "eI": "e: E", "oU": "o: O:", 
              "E": "a e", "O:": "o: 0", "3:": "E e@", "@": "a E V", "@2": "i a", "I#": "i", "I2": "i", "a#": "a", "O2": "0 o:",
              "T": "t s f", "D": "d z", "v": "w b f", "w": "v", "z": "s", "Z": "S", "dZ": "Z tS", "tS": "S", "r": "R **", "r-": "R",
              "t#": "t", "h": "x", "N": "n", "l": "l^", "d": "t", "g": "k", "b": "p"}
-FINAL = {"d", "g", "b", "v", "z"}          # these change at the end of a word only (devoiced), v and z elsewhere too
+DEVOICED = {"d", "g", "b"}                 # these change at the end of a word only
 NOT_SPEECH_LIKE = {"Demonic", "Storm", "UniRobot", "anikaRobot", "croak", "Tweaky", "whisper", "whisperf",
                    "robosoft", "robosoft2", "robosoft3", "robosoft4", "robosoft5", "robosoft6",
                    "robosoft7", "robosoft8", "fast", "AnxiousAndy"}
@@ -58,6 +58,10 @@ def espeak_variants():
         if os.path.isdir(folder):
             return sorted(v for v in os.listdir(folder) if v not in NOT_SPEECH_LIKE and " " not in v)
     raise FileNotFoundError("espeak-ng's voice variants")
+
+
+def training_variants():
+    return [v for v in espeak_variants() if v not in HELDOUT["espeak"]]
 
 
 def speakable(raw, text):
@@ -81,7 +85,7 @@ def with_accent(spoken, language, accent):
     words = []
     for word in done.stdout.replace("_:", " ").split():
         phonemes = [re.fullmatch(r"([',]*)(.*)", p).groups() for p in word.split("_") if p]
-        said = [stress + (accent.get(p, p) if p not in FINAL - {"v", "z"} or at == len(phonemes) - 1 else p)
+        said = [stress + (accent.get(p, p) if p not in DEVOICED or at == len(phonemes) - 1 else p)
                 for at, (stress, p) in enumerate(phonemes)]
         words.append("|".join(said))
     return "[[%s]]" % " ".join(words)
@@ -178,15 +182,14 @@ def batch(task):
             path = os.path.join(folder, "%d.wav" % number)
             try:
                 if engine == "espeak":
-                    variants = HELDOUT["espeak"] if heldout else \
-                        [v for v in espeak_variants() if v not in HELDOUT["espeak"]]
+                    variants = HELDOUT["espeak"] if heldout else training_variants()
                     accents = [HELDOUT_ACCENT, "en-us", "en-gb"] if heldout else ACCENTS
                     voice = (rng.choice(accents), rng.choice(variants))
                     synthesise_espeak(spoken, voice, rng, path, heldout)
                     name = "espeak_" + "_".join(voice)
                 elif engine == "accents":
                     language = rng.choice(["en-us", "en-gb"])
-                    voice = (language, rng.choice([v for v in espeak_variants() if v not in HELDOUT["espeak"]]))
+                    voice = (language, rng.choice(training_variants()))
                     number = rng.randrange(INVENTED)
                     synthesise_espeak(with_accent(spoken, language, invented_accent(number)), voice, rng, path)
                     name = "espeak_%s_%s_%d" % (*voice, number)

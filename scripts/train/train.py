@@ -213,31 +213,35 @@ class Data(torch.utils.data.IterableDataset):
                 yield collate(batch)
 
 
+def half_frames(frames, hop):
+    """The samples a quarter and three quarters into each encoder frame: [T', 2]."""
+    return (np.arange((frames + 7) // 8)[:, None] * 8 + np.array([-2, 2])) * hop
+
+
 def phone_labels(timed, frames, hop):
-    """Two phones per encoder frame, a quarter and three quarters into it; -1 where unknown."""
-    count = (frames + 7) // 8
-    labels = np.full((count, 2), -1, dtype=np.int64)
+    """The phones at the half frames, -1 where unknown."""
+    at = half_frames(frames, hop)
+    labels = np.full(at.shape, -1, dtype=np.int64)
     for start, phones in timed:
         if not phones:
             continue
         ends, names = zip(*((float(p.rsplit(":", 1)[1]), p.rsplit(":", 1)[0]) for p in phones.split()))
         ends = np.array(ends) * RATE + start
         ids = np.array([PHONES.get(name, -1) for name in names])
-        at = (np.arange(count)[:, None] * 8 + np.array([-2, 2])) * hop
         inside = (at >= start) & (at < ends[-1])
         labels[inside] = ids[np.searchsorted(ends, at[inside], side="right")]
     return torch.from_numpy(labels)
 
 
 def heard_rows(timed, frames, hop):
-    """What the larger recogniser heard, at the phones' times: int8 [T', 2, HEARD_SIZE], zeros where unknown."""
-    count = (frames + 7) // 8
-    result = np.zeros((count, 2, HEARD_SIZE), dtype=np.int8)
+    """What the larger recogniser heard at the half frames: int8 [T', 2, HEARD_SIZE], zeros where unknown."""
+    at = half_frames(frames, hop)
+    result = np.zeros((*at.shape, HEARD_SIZE), dtype=np.int8)
     for start, rows in timed:
         if rows is not None and len(rows):
-            at = ((np.arange(count)[:, None] * 8 + np.array([-2, 2])) * hop - start) // HEARD_HOP
-            inside = (at >= 0) & (at < len(rows))
-            result[inside] = rows[at[inside]]
+            row = (at - start) // HEARD_HOP
+            inside = (row >= 0) & (row < len(rows))
+            result[inside] = rows[row[inside]]
     return torch.from_numpy(result)
 
 
