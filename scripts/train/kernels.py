@@ -1,4 +1,4 @@
-"""Autograd wrappers of kernels.c, compiled on first use."""
+"""Autograd wrappers of kernels.c and half.c, compiled on first use."""
 import ctypes
 import hashlib
 import os
@@ -14,15 +14,17 @@ _library = None
 def library():
     global _library
     if _library is None:
-        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernels.c")
-        with open(source, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()[:12]
-        path = os.path.join(base_directory(), "work", "kernels-%s.so" % digest)
+        folder = os.path.dirname(os.path.abspath(__file__))
+        sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "half.c")], hashlib.sha256()
+        for source in sources:
+            with open(source, "rb") as file:
+                digest.update(file.read())
+        path = os.path.join(base_directory(), "work", "kernels-%s.so" % digest.hexdigest()[:12])
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             scratch = "%s.%d" % (path, os.getpid())
             subprocess.run([os.environ.get("CC", "cc"), "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared",
-                            "-mprefer-vector-width=512", "-fPIC", "-o", scratch, source, "-lm"], check=True)
+                            "-mprefer-vector-width=512", "-fPIC", "-o", scratch, *sources, "-lm"], check=True)
             os.replace(scratch, path)
         _library = ctypes.CDLL(path)
     return _library
@@ -85,6 +87,55 @@ class Depthwise(torch.autograd.Function):
         call("depthwise_backward",
              [x, _taps(weight), gradient.bfloat16().contiguous(), gx, gw, gb], b, h, w, c)
         return gx, _untaps(gw, weight), gb
+
+
+def half_available():
+    """Whether this processor multiplies in half precision fast enough to be worth half_product()."""
+    return bool(library().half_available())
+
+
+def products(a, b, bias=None):
+    """a [n, M, K] @ b [n, K, N] + bias in half precision; see half.c."""
+    def layout(x):
+        turned = x.stride(2) != 1
+        return (ctypes.c_void_p(x.data_ptr()), ctypes.c_long(x.stride(0)), ctypes.c_long(x.stride(1 + turned)), turned)
+
+    c = torch.empty(*a.shape[:2], b.shape[2])
+    if library().half_products(len(a), *layout(a), *layout(b), ctypes.c_void_p(0 if bias is None else bias.data_ptr()),
+                               ctypes.c_void_p(c.data_ptr()), *c.shape[1:], a.shape[2]):
+        raise MemoryError("no memory for a product of %s and %s" % (tuple(a.shape), tuple(b.shape)))
+    return c
+
+
+def product(a, b, bias=None):
+    """The same of two matrices."""
+    return products(a[None], b[None], bias)[0]
+
+
+class HalfLinear(torch.autograd.Function):
+    """F.linear() with its three products in half precision."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return product(x.flatten(0, -2), weight.t(), bias).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        rows = gradient.flatten(0, -2)
+        return (product(rows, weight).view(x.shape) if ctx.needs_input_grad[0] else None,
+                product(rows.t(), x.flatten(0, -2)), rows.sum(0) if ctx.biased else None)
+
+
+def linear(x, weight, bias):
+    """F.linear() of a model in training: in half precision where nothing else was chosen and the processor is fast at it."""
+    if half_available() and not torch.is_autocast_enabled("cpu"):
+        return HalfLinear.apply(x, weight, bias)
+    return torch.nn.functional.linear(x, weight, bias)
 
 
 class TransducerLoss(torch.autograd.Function):

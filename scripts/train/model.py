@@ -22,6 +22,11 @@ class Config:
         self.predictor, self.joint, self.dropout = predictor, joint, dropout
 
 
+class Linear(nn.Linear):
+    def forward(self, x):
+        return kernels.linear(x, self.weight, self.bias) if self.training else super().forward(x)
+
+
 def subsampled(lengths):
     return torch.div(lengths - 1, 2, rounding_mode="floor") + 1
 
@@ -42,7 +47,7 @@ class Subsampling(nn.Module):
             nn.Conv2d(1, n, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(n, n, 3, 2, 1, groups=n), nn.Conv2d(n, n, 1), nn.ReLU(),
             nn.Conv2d(n, n, 3, 2, 1, groups=n), nn.Conv2d(n, n, 1), nn.ReLU())
-        self.out = nn.Linear(n * (c.mels // 8), c.width)
+        self.out = Linear(n * (c.mels // 8), c.width)
 
     def forward(self, x, lengths):
         """x [B, T, F] zero beyond lengths -> [B, T', d], lengths'."""
@@ -84,14 +89,14 @@ class Subsampling(nn.Module):
         b, t, f, n = x.shape
         # The linear layer's input is channel-major: reorder its weight, not the activations.
         weight = self.out.weight.view(-1, n, f).transpose(1, 2).reshape(-1, f * n)
-        return F.linear(x.view(b, t, f * n), weight, self.out.bias), lengths
+        return kernels.linear(x.view(b, t, f * n), weight, self.out.bias), lengths
 
 
 class FeedForward(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.linear1 = nn.Linear(c.width, 4 * c.width)
-        self.linear2 = nn.Linear(4 * c.width, c.width)
+        self.linear1 = Linear(c.width, 4 * c.width)
+        self.linear2 = Linear(4 * c.width, c.width)
         self.dropout = c.dropout
 
     def forward(self, x):
@@ -103,8 +108,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dim = c.heads, c.width // c.heads
         for name in ("linear_q", "linear_k", "linear_v", "linear_out"):
-            setattr(self, name, nn.Linear(c.width, c.width))
-        self.linear_pos = nn.Linear(c.width, c.width, bias=False)
+            setattr(self, name, Linear(c.width, c.width))
+        self.linear_pos = Linear(c.width, c.width, bias=False)
         self.pos_bias_u = nn.Parameter(torch.zeros(c.heads, self.dim))
         self.pos_bias_v = nn.Parameter(torch.zeros(c.heads, self.dim))
 
@@ -129,10 +134,10 @@ class Attention(nn.Module):
 class Convolution(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.pointwise_conv1 = nn.Linear(c.width, 2 * c.width)
+        self.pointwise_conv1 = Linear(c.width, 2 * c.width)
         self.depthwise_conv = nn.Conv1d(c.width, c.width, c.kernel, padding=(c.kernel - 1) // 2, groups=c.width)
         self.batch_norm = nn.BatchNorm1d(c.width)
-        self.pointwise_conv2 = nn.Linear(c.width, c.width)
+        self.pointwise_conv2 = Linear(c.width, c.width)
 
     def forward(self, x, valid):
         x = F.glu(self.pointwise_conv1(x), -1)
@@ -217,9 +222,9 @@ class Predictor(nn.Module):
 class Joint(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.enc = nn.Linear(c.width, c.joint)
-        self.pred = nn.Linear(c.predictor, c.joint)
-        self.out = nn.Linear(c.joint, c.vocabulary + 1 + DURATIONS)
+        self.enc = Linear(c.width, c.joint)
+        self.pred = Linear(c.predictor, c.joint)
+        self.out = Linear(c.joint, c.vocabulary + 1 + DURATIONS)
 
     def forward(self, encoded, predicted):
         """Both already projected and broadcastable."""
@@ -231,10 +236,10 @@ class Recogniser(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.ctc = nn.Linear(config.width, config.vocabulary + 1)
-        self.middle_ctc = nn.Linear(config.width, config.vocabulary + 1)   # training only
-        self.phones = nn.Linear(config.width, 2 * 41)                       # training only
-        self.heard = nn.Linear(config.width, 2 * HEARD_SIZE)                # training only
+        self.ctc = Linear(config.width, config.vocabulary + 1)
+        self.middle_ctc = Linear(config.width, config.vocabulary + 1)   # training only
+        self.phones = Linear(config.width, 2 * 41)                       # training only
+        self.heard = Linear(config.width, 2 * HEARD_SIZE)                # training only
         self.predictor = Predictor(config)
         self.joint = Joint(config)
 

@@ -24,6 +24,7 @@ import torch
 from torch.nn import functional as F
 
 import features
+import kernels
 from augment import Pipeline, room_bank
 from kernels import TransducerLoss
 from model import Config, Recogniser
@@ -333,6 +334,7 @@ class Muon:
         self.groups = list(shapes.values())
         self.momenta = [torch.zeros(len(g), *g[0].shape) for g in self.groups]
         self.momentum, self.decay = momentum, decay
+        self.product = kernels.products if kernels.half_available() and not HALF else torch.matmul
 
     @torch.no_grad()
     def step(self, rate):
@@ -345,8 +347,10 @@ class Muon:
                 x = x.mT
             x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
             for _ in range(5):
-                a = x @ x.mT
-                x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+                a = self.product(x, x.mT)
+                a = self.product(a, a).mul_(2.0315).sub_(a, alpha=4.7750)
+                a.diagonal(dim1=1, dim2=2).add_(3.4445)
+                x = self.product(a, x)
             if tall:
                 x = x.mT
             size = rate * 0.2 * max(x.shape[1:]) ** 0.5
