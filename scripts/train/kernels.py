@@ -1,4 +1,4 @@
-"""Autograd wrappers of kernels.c and half.c, compiled on first use."""
+"""Autograd wrappers of kernels.c, fused.c and half.c, compiled on first use."""
 import ctypes
 import hashlib
 import os
@@ -15,7 +15,7 @@ def library():
     global _library
     if _library is None:
         folder = os.path.dirname(os.path.abspath(__file__))
-        sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "half.c")], hashlib.sha256()
+        sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "fused.c", "half.c")], hashlib.sha256()
         for source in sources:
             with open(source, "rb") as file:
                 digest.update(file.read())
@@ -87,6 +87,65 @@ class Depthwise(torch.autograd.Function):
         call("depthwise_backward",
              [x, _taps(weight), gradient.bfloat16().contiguous(), gx, gw, gb], b, h, w, c)
         return gx, _untaps(gw, weight), gb
+
+
+class Silu(torch.autograd.Function):
+    """x [B, T, C] -> silu(x) * mask, mask [B, 1, C]."""
+
+    @staticmethod
+    def forward(ctx, x, mask):
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        call("silu_forward", [x, mask, y], *x.shape, x.dtype == torch.bfloat16)
+        ctx.save_for_backward(x, mask)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, mask = ctx.saved_tensors
+        gx = torch.empty_like(x)
+        call("silu_backward", [x, mask, gradient.to(x.dtype).contiguous(), gx], *x.shape, x.dtype == torch.bfloat16)
+        return gx, None
+
+
+class GluConvolution(torch.autograd.Function):
+    """x [B, T, 2C] -> silu(norm(convolution(glu(x)))) [B, T, C], glu(x) zero from valid[b] on.
+
+    convolution: weight [C, 1, 9], bias [C]. norm: an nn.BatchNorm1d in training, with weight `gamma` and bias `beta`.
+    """
+
+    @staticmethod
+    def forward(ctx, x, valid, weight, bias, gamma, beta, norm):
+        x, half = x.contiguous(), x.dtype == torch.bfloat16
+        b, t, c = x.shape[0], x.shape[1], x.shape[2] // 2
+        y, moments = torch.empty(b, t, c), torch.zeros(2, c, dtype=torch.float64)
+        taps = weight.detach().float().view(c, -1).t().contiguous()
+        call("glu_convolution_forward", [x, valid, taps, bias.detach(), y, moments], b, t, c, half)
+        mean = moments[0] / (b * t)
+        variance = moments[1] / (b * t) - mean * mean
+        norm.running_mean.lerp_(mean.float(), norm.momentum)
+        norm.running_var.lerp_((variance * b * t / (b * t - 1)).float(), norm.momentum)
+        norm.num_batches_tracked += 1
+        inverse = (variance + norm.eps).rsqrt()
+        scale = (gamma.detach() * inverse).float()
+        shift = (beta.detach() - mean * scale).float()
+        z = x.new_empty(b, t, c)
+        call("scaled_silu_forward", [y, scale, shift, z], b * t, c, half)
+        ctx.save_for_backward(x, valid, taps, y, mean, inverse, scale, shift)
+        return z
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, valid, taps, y, mean, inverse, scale, shift = ctx.saved_tensors
+        b, t, c, half = *y.shape, x.dtype == torch.bfloat16
+        gv, sums = torch.empty_like(y), torch.zeros(2, c, dtype=torch.float64)
+        call("scaled_silu_backward", [y, scale, shift, gradient.to(x.dtype).contiguous(), gv, sums], b * t, c, half)
+        of_beta, of_gamma = sums[0], (sums[1] - mean * sums[0]) * inverse
+        slope = (-scale * inverse * of_gamma / (b * t)).float()
+        constant = (-scale * of_beta / (b * t) - slope * mean).float()
+        gx, gw, gb = torch.empty_like(x), torch.zeros_like(taps), torch.zeros(c)
+        call("glu_convolution_backward", [x, valid, taps, y, gv, scale, slope, constant, gx, gw, gb], b, t, c, half)
+        return gx, None, gw.t().reshape(c, 1, -1), gb, of_gamma.float(), of_beta.float(), None
 
 
 def half_available():

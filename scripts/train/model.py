@@ -31,12 +31,9 @@ def subsampled(lengths):
     return torch.div(lengths - 1, 2, rounding_mode="floor") + 1
 
 
-def drop(x, rate, training):
-    """Dropout with one mask per utterance and channel, shared over time."""
-    if not training or rate == 0:
-        return x
-    mask = torch.empty(x.shape[0], 1, x.shape[2], dtype=x.dtype).bernoulli_(1 - rate) / (1 - rate)
-    return x * mask
+def mask_of(x, rate):
+    """Dropout's factors for x [B, T, C]: one per utterance and channel, shared over time."""
+    return torch.empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - rate) / (1 - rate)
 
 
 class Subsampling(nn.Module):
@@ -100,7 +97,8 @@ class FeedForward(nn.Module):
         self.dropout = c.dropout
 
     def forward(self, x):
-        return self.linear2(drop(F.silu(self.linear1(x)), self.dropout, self.training))
+        x = self.linear1(x)
+        return self.linear2(kernels.Silu.apply(x, mask_of(x, self.dropout)) if self.training else F.silu(x))
 
 
 class Attention(nn.Module):
@@ -117,7 +115,10 @@ class Attention(nn.Module):
         """positions [2T-1, d]; hidden [B, 1, 1, T] additive mask or None."""
         b, t, d = x.shape
         split = (b, t, self.heads, self.dim)
-        q, k, v = (m(x).view(split) for m in (self.linear_q, self.linear_k, self.linear_v))
+        of = self.linear_q, self.linear_k, self.linear_v
+        linear = kernels.linear if self.training else F.linear
+        together = linear(x, torch.cat([m.weight for m in of]), torch.cat([m.bias for m in of]))
+        q, k, v = (part.view(split) for part in together.chunk(3, -1))
         p = self.linear_pos(positions).view(1, 2 * t - 1, self.heads, self.dim)
         content = (q + self.pos_bias_u.to(q.dtype)).transpose(1, 2) @ k.permute(0, 2, 3, 1)
         relative = (q + self.pos_bias_v.to(q.dtype)).transpose(1, 2) @ p.permute(0, 2, 3, 1)
@@ -139,10 +140,13 @@ class Convolution(nn.Module):
         self.batch_norm = nn.BatchNorm1d(c.width)
         self.pointwise_conv2 = Linear(c.width, c.width)
 
-    def forward(self, x, valid):
-        x = F.glu(self.pointwise_conv1(x), -1)
-        if valid is not None:
-            x = x * valid
+    def forward(self, x, lengths):
+        x = self.pointwise_conv1(x)
+        if self.training:
+            x = kernels.GluConvolution.apply(x, lengths, self.depthwise_conv.weight, self.depthwise_conv.bias,
+                                             self.batch_norm.weight, self.batch_norm.bias, self.batch_norm)
+            return self.pointwise_conv2(x)
+        x = F.glu(x, -1) * (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None].to(x.dtype)
         x = self.depthwise_conv(x.transpose(1, 2))
         x = F.silu(self.batch_norm(x))
         return self.pointwise_conv2(x.transpose(1, 2))
@@ -162,13 +166,13 @@ class Layer(nn.Module):
         self.norm_out = nn.LayerNorm(c.width)
         self.dropout = c.dropout
 
-    def forward(self, x, positions, hidden, valid):
-        def out(y):
-            return drop(y, self.dropout, self.training)
-        x = x + 0.5 * out(self.feed_forward1(self.norm_feed_forward1(x)))
-        x = x + out(self.self_attn(self.norm_self_att(x), positions, hidden))
-        x = x + out(self.conv(self.norm_conv(x), valid))
-        x = x + 0.5 * out(self.feed_forward2(self.norm_feed_forward2(x)))
+    def forward(self, x, positions, hidden, lengths):
+        def add(y, part=1):
+            return torch.addcmul(x, y, part * mask_of(y, self.dropout)) if self.training else x + part * y
+        x = add(self.feed_forward1(self.norm_feed_forward1(x)), 0.5)
+        x = add(self.self_attn(self.norm_self_att(x), positions, hidden))
+        x = add(self.conv(self.norm_conv(x), lengths))
+        x = add(self.feed_forward2(self.norm_feed_forward2(x)), 0.5)
         return self.norm_out(x)
 
 
@@ -193,15 +197,15 @@ class Encoder(nn.Module):
         x, lengths = self.pre_encode(x, lengths)
         t = x.shape[1]
         positions = position_table(t, x.shape[2]).to(x.device)
-        valid = hidden = None
+        hidden = None
         if int(lengths.min()) < t:
             inside = torch.arange(t, device=x.device) < lengths[:, None]
             hidden = torch.zeros(inside.shape, device=x.device).masked_fill(~inside, -1e4)[:, None, None]
-            valid = inside[:, :, None].to(x.dtype)
-        x = drop(x, self.dropout, self.training)
+        if self.training:
+            x = x * mask_of(x, self.dropout)
         tapped = []
         for index, layer in enumerate(self.layers):
-            x = layer(x, positions, hidden, valid)
+            x = layer(x, positions, hidden, lengths)
             if index in taps:
                 tapped.append(x)
         return x, lengths, tapped
