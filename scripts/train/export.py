@@ -1,13 +1,15 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--lm-weights WEIGHT,PRIOR,BONUS,CTC]]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--words FILE.words]
+                 [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
 --raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
-language model (language_model.py) for the decoder's beam.  A head that was never trained is left out (unless
+language model (language_model.py) for the decoder's beam, and with --words the words
+that it knows.  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
-weights and 1x1 convolutions whose rows divide by 32; other convolutions,
-embedding and LSTM f16; norms, biases and statistics f32.  heads.npz has two of the
+weights, LSTM and 1x1 convolutions whose rows divide by 32; other convolutions
+and embedding f16; norms, biases and statistics f32.  heads.npz has two of the
 heads that only training has (restore.py).
 """
 import argparse
@@ -59,12 +61,12 @@ def storage_type(name, array, quantised):
     kinds = gguf.GGMLQuantizationType
     if not quantised or array.ndim < 2 or name == "preprocessor.fb" or "pos_bias" in name:
         return kinds.F32
-    if ".lstm." in name or ".embed." in name or array.ndim > 2 or array.shape[1] % 32:
+    if ".embed." in name or array.ndim > 2 or array.shape[1] % 32:
         return kinds.F16
     return kinds.Q8_0
 
 
-def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, weights=None):
+def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words=None, weights=()):
     c = model.config
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(NAME)
@@ -113,9 +115,11 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, weigh
         else:
             w.add_tensor(name, array.astype(np.float32))
     if ngrams is not None:
-        for key, value in zip(("weight", "prior", "bonus", "ctc"), weights):
+        for key, value in zip(("weight", "prior", "bonus", "ctc", "unknown"), weights):
             w.add_float32("rec-stt.lm." + key, value)
         w.add_tensor("lm.ngrams", ngrams)
+        if words is not None:
+            w.add_tensor("lm.words", words)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -129,7 +133,8 @@ def main():
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--lm")
-    parser.add_argument("--lm-weights", default="0.6,0.3,1.2,0.25")
+    parser.add_argument("--words")
+    parser.add_argument("--lm-weights", default="0.6,0.3,1.2,0.25,3")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)
@@ -149,7 +154,7 @@ def main():
     if options.lm:
         path = os.path.join(options.folder, "default-lm.gguf")
         write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),
-              [float(w) for w in options.lm_weights.split(",")])
+              np.fromfile(options.words, np.int8) if options.words else None, [float(w) for w in options.lm_weights.split(",")])
         os.replace(path + ".new", path)
         print("%s: %d bytes" % (path, os.path.getsize(path)))
 

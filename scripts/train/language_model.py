@@ -2,12 +2,15 @@
 
 usage: language_model.py text OUT.txt SOURCE...   clean sentences, one a line
        language_model.py build TEXT[:WEIGHT]... OUT.ngram [--order N] [--bytes N]
+       language_model.py words OUT.words SOURCE...       the set of known words (src/asr/words.h has the format)
 
 text: SOURCE is a folder of plain-text books (Project Gutenberg's marks are cut off) or a file of sentences. Books that
 are not English, books and sentences that share eight words in a row with a held-out transcript of the waveform caches,
 and sentences that are one, are left out.
 build: probabilities by absolute discounting with interpolation (Chen and Goodman, 1999), n-grams chosen by what leaving
 them out would cost (Stolcke, "Entropy-based pruning of backoff language models", 1998), until BYTES are full.
+words: SOURCE is a list of words or a file of sentences; what recordings in the waveform caches say in training is known
+as well.
 """
 import argparse
 import os
@@ -18,7 +21,7 @@ import sys
 import numpy as np
 import sentencepiece
 
-from store import base_directory
+from store import Store, base_directory
 from synthesize import held_out
 from text import normalise
 
@@ -264,6 +267,54 @@ def write(path, levels, kept):
     print("%s: %d bytes" % (path, os.path.getsize(path)))
 
 
+# ---- Words ----
+
+MEMBER_BITS = 8                # of the set for each member: one stranger in fifty is let in
+PROBES = 5
+FNV_BASIS, FNV_PRIME, BITS64 = 0xcbf29ce484222325, 0x100000001b3, (1 << 64) - 1
+
+
+def trained():
+    """What recordings of the caches say in training."""
+    cache = os.path.join(base_directory(), "cache")
+    for name in sorted(os.listdir(cache)):
+        if name.endswith(".tsv"):
+            yield from (item[5] for item in Store(os.path.join(cache, name[:-4])).items if item[3] == "train")
+
+
+def hashes(words):
+    """FNV-1a of all beginnings of the words, and of each with a space after it."""
+    found = set()
+    for word in words:
+        value = FNV_BASIS
+        for letter in word.encode() + b" ":
+            value = (value ^ letter) * FNV_PRIME & BITS64
+            found.add(value)
+    return np.array(sorted(found), dtype=np.uint64)
+
+
+def known_words(options):
+    words = set()
+    for source in options.source:
+        with open(source, encoding="utf-8") as file:
+            for line in file:
+                words.update(re.findall("[a-z]+", normalise(line.strip().split("|")[-1])))
+    for text in trained():
+        words.update(re.findall("[a-z]+", text))
+    members = hashes(words)
+    bits = len(members) * MEMBER_BITS // 8 * 8
+    low, at = np.uint64(0xffffffff), (members ^ members >> np.uint64(32)) & np.uint64(0xffffffff)
+    step = members >> np.uint64(17) & low | np.uint64(1)
+    marked = np.zeros(bits, dtype=bool)
+    for _ in range(PROBES):
+        marked[(at * np.uint64(bits) >> np.uint64(32)).astype(np.int64)] = True
+        at = at + step & low
+    with open(options.out, "wb") as out:
+        out.write(struct.pack("<4sIII", b"RSWD", 1, PROBES, bits) + np.packbits(marked, bitorder="little").tobytes())
+    print("%d words, %d members, %d bytes, %.1f %% of the bits" %
+          (len(words), len(members), os.path.getsize(options.out), 100 * marked.mean()))
+
+
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
@@ -277,6 +328,10 @@ def main():
     p.add_argument("--order", type=int, default=7)
     p.add_argument("--bytes", type=int, default=7500000)
     p.set_defaults(run=build)
+    p = commands.add_parser("words")
+    p.add_argument("out")
+    p.add_argument("source", nargs="+")
+    p.set_defaults(run=known_words)
     options = parser.parse_args()
     options.run(options)
 

@@ -2,8 +2,8 @@
 
 usage: restore.py MODEL.gguf [HEADS.npz]
 
-Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram into the training directory (an
-existing checkpoint is left alone).  Two heads that only training has (middle CTC, phones) come from HEADS.npz, which
+Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram and lm.words into the training
+directory (an existing checkpoint is left alone).  Two heads that only training has (middle CTC, phones) come from HEADS.npz, which
 export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The third, for what
 distil.py writes, always begins anew (train.py lets it settle first), and so does the optimiser's state.
 """
@@ -20,6 +20,8 @@ from export import RENAMED
 from model import TRAINING_ONLY, Config, Recogniser
 from store import base_directory
 from train import Optimiser, save
+
+LANGUAGE_MODEL = {"lm.ngrams": "lm.ngram", "lm.words": "lm.words"}       # tensor: file
 
 
 def our_name(name):
@@ -51,8 +53,8 @@ def main():
     state = model.state_dict()
     missing = set(state)
     for tensor in reader.tensors:
-        if tensor.name == "lm.ngrams":
-            tensor.data.tofile(os.path.join(base, "lm.ngram"))
+        if tensor.name in LANGUAGE_MODEL:
+            tensor.data.tofile(os.path.join(base, LANGUAGE_MODEL[tensor.name]))
         name = our_name(tensor.name)
         if name in state:
             values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)

@@ -1,7 +1,7 @@
 /* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
  * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
  * chose, the duration's included, plus the weighted one of its tokens in the language model (shallow fusion: Gulcehre et
- * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one. Readings with equal tokens at the same frame
+ * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one, less something for each word that is none. Readings with equal tokens at the same frame
  * are one: their probabilities add. Of readings that end in the same few tokens only the best goes on, for what follows
  * will hardly tell them apart ("path merging": Prabhavalkar et al. 2021, arXiv 2012.06749); the places are for readings
  * that differ now.
@@ -34,6 +34,7 @@ struct reading {
     uint64_t tokens;                /* hash of all of them */
     uint16_t recent[RECENT];        /* the last ones, each + 1 */
     struct rs_ngram_state before;
+    struct rs_words_state word;
 };
 
 struct queue { struct reading r[RS_BEAM_WIDTH]; int count; };
@@ -134,12 +135,14 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
     float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
     if (s->net->second)
         heard += s->o->ctc * s->net->second(s->net->net, s->frame, token);
-    if (hopeless(s, s->frame + advance, heard))               /* the language model only takes away */
+    if (hopeless(s, s->frame + advance, heard))               /* the language model and the words only take away */
         return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
         return false;
     struct reading next = *r;
     next.score = heard + s->o->weight * rs_ngram_step(s->o->lm, &r->before, token, &next.before);
+    if (s->o->words)
+        next.score -= s->o->unknown * (float)rs_words_step(s->o->words, &next.word, token);
     next.last = (int)s->count;
     next.pending = true;
     next.token = token;
@@ -244,9 +247,13 @@ int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *
         ok = one_frame(&s);
     const struct reading *best = NULL;
     for (int i = 0; i <= RS_BEAM_DURATION; i++)
-        for (int j = 0; j < s.queues[i].count; j++)
-            if (!best || s.queues[i].r[j].score > best->score)
-                best = &s.queues[i].r[j];
+        for (int j = 0; j < s.queues[i].count; j++) {
+            struct reading *r = &s.queues[i].r[j];
+            if (o->words)
+                r->score -= o->unknown * (float)rs_words_end(o->words, &r->word);
+            if (!best || r->score > best->score)
+                best = r;
+        }
     ok = ok && (!best || tell(&s, best->last, out));
     free(s.steps);
     return ok ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);

@@ -10,6 +10,7 @@
 
 #include "asr/asr.h"
 #include "asr/ngram.h"
+#include "asr/words.h"
 #include "base/err.h"
 
 enum { RS_BEAM_WIDTH = 12, RS_BEAM_DURATION = 8,          /* readings kept at a frame; the longest duration + 1 */
@@ -34,6 +35,8 @@ struct rs_beam_options {
     float prior;                  /* of the network's own, which is taken off */
     float ctc;                    /* of the other head's */
     float bonus;                  /* for each token: a language model prefers few */
+    const struct rs_words *words; /* or NULL */
+    float unknown;                /* what a word costs that is none of them */
     int pieces, outputs, max_symbols;             /* outputs: floats in a row of scores */
     const int *durations;
     int n_durations;              /* 0: RNNT */

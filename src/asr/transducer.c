@@ -43,6 +43,7 @@ struct rs_transducer {
     bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
     float *x, *gates, *z, *logits;            /* one row; with a language model RS_BEAM_WIDTH rows */
     struct rs_ngram *lm;                      /* NULL: greedy */
+    struct rs_words *words;                   /* or NULL */
     struct rs_beam_options beam;
     struct rs_pool *alone;                    /* the beam's products are too small to be shared */
     float *common;                            /* what the encoder says on average [joint] */
@@ -403,17 +404,22 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
     const struct rs_tensor *ngrams = w->rc ? NULL : rs_model_find(w->model, "lm.ngrams");
     if (!ngrams)
         return;
+    const struct rs_tensor *words = rs_model_find(w->model, "lm.words");
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    if (!w->rc && (ngrams->type != RS_I8 || !isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc) || c->lm_weight < 0 ||
-                   c->lm_ctc < 0))
+    const bool numbers = isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc + c->lm_unknown) && c->lm_weight >= 0 &&
+                         c->lm_ctc >= 0 && c->lm_unknown >= 0;
+    if (!w->rc && (ngrams->type != RS_I8 || (words && words->type != RS_I8) || !numbers))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
     if (!w->rc)
         w->rc = rs_ngram_open(&t->lm, ngrams->data, ngrams->bytes, w->model->path, w->e);
+    if (!w->rc && words)
+        w->rc = rs_words_open(&t->words, words->data, words->bytes, w->model, w->e);
     if (!w->rc)
         w->rc = rs_pool_new(&t->alone, 1, w->e);
     t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .ctc = c->lm_ctc, .bonus = c->lm_bonus,
+                                       .words = t->words, .unknown = c->lm_unknown,
                                        .pieces = t->pieces, .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
                                        .n_durations = t->n_durations};
 }
@@ -461,6 +467,7 @@ void rs_transducer_close(struct rs_transducer *t)
     rs_linear_free(&t->pred);
     rs_linear_free(&t->out);
     rs_ngram_close(t->lm);
+    rs_words_close(t->words);
     rs_pool_free(t->alone);
     rs_arena_free(&t->own);
     rs_arena_free(&t->chunk);

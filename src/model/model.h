@@ -27,7 +27,7 @@ struct rs_model_config {
     float preemphasis, log_guard;       /* 0.97, 2^-24 */
     bool normalize;                     /* per_feature; false for "NA" */
     char activation[12];                /* joint: "relu" */
-    float lm_weight, lm_prior, lm_bonus, lm_ctc;    /* for the tensor lm.ngrams: asr/beam.h */
+    float lm_weight, lm_prior, lm_bonus, lm_ctc, lm_unknown;    /* for the tensors lm.ngrams, lm.words: asr/beam.h */
 };
 
 struct rs_piece { const char *text; uint16_t len; uint8_t kind; };   /* kind: SentencePiece's enum, 1 normal … 6 byte */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "asr/beam.h"
+#include "words_set.h"
 
 /* ---- A small model: pieces 1, 2, 3; "0 1", "1 2", "1 3", "2 3" and "1 2 3" are known ---- */
 
@@ -153,11 +154,12 @@ static struct net silence(void)
 /* Another head, which hears 2 in frame 1 and is not sure of anything else. */
 static float second(void *net, int frame, int token) { return net && frame == 1 && token == 2 ? 0 : -3; }
 static bool two_heads;
+static const struct rs_words *words;
 
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
     const struct rs_beam_net net = {score, take, prior, two_heads ? second : NULL, s};
-    const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
+    const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .words = words, .unknown = 1, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
     struct rs_err e = {0};
@@ -228,6 +230,31 @@ static void the_other_head_decides(void)
     rs_ngram_close(n);
 }
 
+/* "tie" is heard a little better than "tone", but is no word; at the end "ton" is none, though "tone" begins with it. */
+static void words_decide(void)
+{
+    static _Alignas(8) struct image m;
+    static struct rs_piece pieces[] = {{"i", 1, 1}, {"\xe2\x96\x81t", 4, 1}, {"on", 2, 1}, {"e", 1, 1}};
+    const struct rs_model model = {.path = "test", .pieces = pieces, .n_pieces = 4};
+    struct rs_words *w = NULL;
+    struct rs_err e = {0};
+    CHECK_INT(rs_words_open(&w, words_set, sizeof words_set, &model, &e), 0);
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    hear(&s, 0, 1, 0, 1, 0, 0, 0);
+    hear(&s, 1, 1, 0.6f, 0, 0.4f, 0, 0);
+    hear(&s, 2, 1, 0, 0, 0, 0.4f, 0.6f);
+    struct rs_transcript t = search(&s, n, 0, 0);
+    expect(&t, "1@0 0@1 ");
+    words = w;
+    t = search(&s, n, 0, 0);
+    expect(&t, "1@0 2@1 3@2 ");
+    words = NULL;
+    rs_words_close(w);
+    rs_ngram_close(n);
+}
+
 /* Two ways to the same tokens are one reading: 0.3 + 0.3 against 0.4. */
 static void ways_add_up(void)
 {
@@ -293,6 +320,7 @@ int main(void)
     RUN(clear_speech);
     RUN(the_language_model_decides);
     RUN(the_other_head_decides);
+    RUN(words_decide);
     RUN(ways_add_up);
     RUN(the_past_is_past);
     RUN(crowded);

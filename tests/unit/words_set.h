@@ -1,0 +1,11 @@
+/* What language_model.py writes for the words "on", "don", "t" and "tone", with 16 bits a member and three probes. */
+#ifndef RS_WORDS_SET_H
+#define RS_WORDS_SET_H
+
+#include <stdint.h>
+
+static const uint8_t words_set[] = {'R', 'S', 'W', 'D', 1, 0, 0, 0, 3, 0, 0, 0, 208, 0, 0, 0,
+                                    0x04, 0x82, 0x26, 0x05, 0x02, 0x00, 0x09, 0x00, 0x00, 0x04, 0x40, 0x00, 0x00,
+                                    0x01, 0x10, 0x02, 0x00, 0x20, 0x08, 0xc4, 0x00, 0x00, 0x2a, 0xc0, 0x00, 0x11};
+
+#endif
