@@ -149,7 +149,7 @@ class GluConvolution(torch.autograd.Function):
 
 
 def half_available():
-    """Whether this processor multiplies in half precision fast enough to be worth half_product()."""
+    """Whether this processor has AVX512-FP16, and so products() at twice the speed of single precision at best."""
     return bool(library().half_available())
 
 

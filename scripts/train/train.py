@@ -26,7 +26,6 @@ from torch.nn import functional as F
 import features
 import kernels
 from augment import Pipeline, room_bank
-from kernels import TransducerLoss
 from model import Config, Recogniser
 from store import HEARD_HOP, HEARD_SIZE, RATE, Store, base_directory
 from text import for_scoring
@@ -317,7 +316,7 @@ def transducer(model, encoded, frames, targets, target_lengths, cells):
                 for n, i in enumerate(chosen)]
     logits = model.joint.out(torch.cat(cellwise)).float()
     counts = torch.tensor([len(row) for row in labels])
-    loss = TransducerLoss.apply(logits, frames[chosen].contiguous(), counts, torch.cat(labels), 0.05)
+    loss = kernels.TransducerLoss.apply(logits, frames[chosen].contiguous(), counts, torch.cat(labels), 0.05)
     return loss / int(counts.sum())
 
 
