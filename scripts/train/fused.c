@@ -1,6 +1,6 @@
 /* What lies between the matrix products of a layer, in one pass over memory each instead of many: for training on a CPU.
  *
- * Tensors hold f32 or bfloat16 (`half`); all sums are in f32, a row at a time. Layout: [batch][time][channel].
+ * Tensors hold f32 or bfloat16 (`half`); all arithmetic is in f32, a row at a time, sums over many rows in f64. Layout: [batch][time][channel].
  * Compiled by kernels.py; channel counts are multiples of 16 and at most WIDEST.
  */
 #include <math.h>
@@ -8,18 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDEST = 2048, TAPS = 9, REACH = TAPS / 2 };
+#include "bf16.h"
 
-typedef uint32_t __attribute__((may_alias)) word;
+enum { WIDEST = 2048, TAPS = 9, REACH = TAPS / 2 };
 
 /* n numbers from element `at` of x on; f32 is not copied. */
 static inline const float *load(const void *x, size_t at, int n, int half, float *room)
 {
     if (!half)
         return (const float *)x + at;
-    const uint16_t *from = (const uint16_t *)x + at;
     for (int i = 0; i < n; i++)
-        ((word *)room)[i] = (word)from[i] << 16;
+        room[i] = up(((const bf16 *)x)[at + i]);
     return room;
 }
 
@@ -29,11 +28,8 @@ static inline void store(void *x, size_t at, int n, int half, const float *from)
         memcpy((float *)x + at, from, (size_t)n * sizeof *from);
         return;
     }
-    uint16_t *to = (uint16_t *)x + at;
-    for (int i = 0; i < n; i++) {
-        word bits = ((const word *)from)[i];
-        to[i] = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-    }
+    for (int i = 0; i < n; i++)
+        ((bf16 *)x)[at + i] = down(from[i]);
 }
 
 static inline float sigmoid(float x)
@@ -51,6 +47,15 @@ void silu_forward(const void *x, const float *mask, void *y, int B, int T, int C
         for (int c = 0; c < C; c++)
             out[c] = in[c] * sigmoid(in[c]) * m[c];
         store(y, (size_t)n * C, C, half, out);
+    }
+}
+
+/* sum [2][C] += part. */
+static inline void add_part(double *sum, float (*part)[WIDEST], int C)
+{
+    for (int c = 0; c < C; c++) {
+        sum[c] += part[0][c];
+        sum[C + c] += part[1][c];
     }
 }
 
@@ -115,10 +120,7 @@ void glu_convolution_forward(const void *x, const int64_t *valid, const float *w
                     part[1][c] += out[c] * out[c];
                 }
             }
-            for (int c = 0; c < C; c++) {
-                sum[c] += part[0][c];
-                sum[C + c] += part[1][c];
-            }
+            add_part(sum, part, C);
         }
 #pragma omp critical
         for (int c = 0; c < 2 * C; c++)
@@ -164,10 +166,7 @@ void scaled_silu_backward(const float *y, const float *scale, const float *shift
                     part[1][c] += d * in[c];
                 }
             }
-            for (int c = 0; c < C; c++) {
-                sum[c] += part[0][c];
-                sum[C + c] += part[1][c];
-            }
+            add_part(sum, part, C);
         }
 #pragma omp critical
         for (int c = 0; c < 2 * C; c++)

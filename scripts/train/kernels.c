@@ -9,22 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint16_t bf16;
-
-static inline float up(bf16 v)
-{
-    uint32_t bits = (uint32_t)v << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-static inline bf16 down(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
+#include "bf16.h"
 
 /* Convolution 1 -> C with ReLU; output rows at or beyond valid[b] are zero. */
 void first_forward(const float *x, const float *w, const float *bias, const int64_t *valid, bf16 *y,

@@ -16,7 +16,7 @@ def library():
     if _library is None:
         folder = os.path.dirname(os.path.abspath(__file__))
         sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "fused.c", "half.c")], hashlib.sha256()
-        for source in sources:
+        for source in [*sources, os.path.join(folder, "bf16.h")]:
             with open(source, "rb") as file:
                 digest.update(file.read())
         path = os.path.join(base_directory(), "work", "kernels-%s.so" % digest.hexdigest()[:12])

@@ -7,8 +7,7 @@
 #include "asr/unicode.h"
 #include "base/mem.h"
 
-#define SPACE "\xe2\x96\x81"                  /* ▁ */
-#define SPACE_LEN 3
+#define SPACE_LEN ((int)sizeof RS_SPACE - 1)
 
 enum { PIECE_UNKNOWN = 2, PIECE_CONTROL = 3, PIECE_UNUSED = 5, PIECE_BYTE = 6 };   /* SentencePiece's types */
 
@@ -45,7 +44,7 @@ static void describe(struct piece *p, const struct rs_piece *from)
     p->byte = (int16_t)byte_value(s, len);
     p->special = p->byte < 0 && (from->kind == PIECE_UNKNOWN || from->kind == PIECE_CONTROL || from->kind == PIECE_UNUSED ||
                                  bracketed(s, len, '<', '>'));
-    p->space = len >= SPACE_LEN && memcmp(s, SPACE, SPACE_LEN) == 0;
+    p->space = len >= SPACE_LEN && memcmp(s, RS_SPACE, SPACE_LEN) == 0;
     if (p->space)
         s += SPACE_LEN, len -= SPACE_LEN;
     p->text = s;
@@ -57,7 +56,7 @@ static void describe(struct piece *p, const struct rs_piece *from)
 static void collect(const struct rs_piece *from, int32_t *set, int *count, int cap)
 {
     const char *s = from->text, *end = s + from->len;
-    if ((from->len >= SPACE_LEN && !memcmp(s, SPACE, SPACE_LEN)) || (from->len >= 2 && !memcmp(s, "##", 2)) ||
+    if ((from->len >= SPACE_LEN && !memcmp(s, RS_SPACE, SPACE_LEN)) || (from->len >= 2 && !memcmp(s, "##", 2)) ||
         bracketed(s, from->len, '<', '>') || bracketed(s, from->len, '[', ']'))
         return;
     while (s < end) {
@@ -202,7 +201,7 @@ static void put_piece(struct writer *w, const struct piece *p)
     }
     flush_bytes(w);
     while (s < end) {
-        const char *space = memmem(s, (size_t)(end - s), SPACE, SPACE_LEN);
+        const char *space = memmem(s, (size_t)(end - s), RS_SPACE, SPACE_LEN);
         put_checked(w, s, (size_t)((space ? space : end) - s));
         if (space)
             put(w, " ", 1);

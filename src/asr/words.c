@@ -6,7 +6,6 @@
 
 #include "base/mem.h"
 
-#define SPACE "\xe2\x96\x81"                  /* ▁ */
 #define FNV_BASIS 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 
@@ -69,9 +68,9 @@ int rs_words_step(const struct rs_words *w, struct rs_words_state *state, int pi
         return 0;
     int doubts = 0;
     const char *s = w->pieces[piece].text;
-    if (strncmp(s, SPACE, sizeof SPACE - 1) == 0) {
+    if (strncmp(s, RS_SPACE, sizeof RS_SPACE - 1) == 0) {
         doubts += rs_words_end(w, state);
-        s += sizeof SPACE - 1;
+        s += sizeof RS_SPACE - 1;
     }
     for (; *s; s++)
         if (*s == '\'')

@@ -30,6 +30,8 @@ struct rs_model_config {
     float lm_weight, lm_prior, lm_bonus, lm_ctc, lm_unknown;    /* for the tensors lm.ngrams, lm.words: asr/beam.h */
 };
 
+#define RS_SPACE "\xe2\x96\x81"      /* ▁: with it begins a piece that begins a word */
+
 struct rs_piece { const char *text; uint16_t len; uint8_t kind; };   /* kind: SentencePiece's enum, 1 normal … 6 byte */
 
 struct rs_model {
