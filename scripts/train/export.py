@@ -1,12 +1,12 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--words FILE.words]
-                 [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN]]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--words FILE.words] [--neural FILE.npz]
+                 [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN,NEURAL]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
 --raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
 language model (language_model.py) for the decoder's beam, and with --words the words
-that it knows.  A head that was never trained is left out (unless
+that it knows, with --neural another language model (neural_lm.py).  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
 weights, LSTM and 1x1 convolutions whose rows divide by 32; other convolutions
 and embedding f16; norms, biases and statistics f32.  heads.npz has two of the
@@ -14,6 +14,7 @@ heads that only training has (restore.py).
 """
 import argparse
 import base64
+import itertools
 import os
 
 import gguf
@@ -66,7 +67,7 @@ def storage_type(name, array, quantised):
     return kinds.Q8_0
 
 
-def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words=None, weights=()):
+def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words=None, neural=(), weights=()):
     c = model.config
     w = gguf.GGUFWriter(path, "asr")
     w.add_name(NAME)
@@ -106,7 +107,7 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words
     w.add_string("asr.tokenizer.type", "sentencepiece_bpe")
     w.add_array("asr.tokenizer.vocab", [tokenizer.id_to_piece(i) for i in range(c.vocabulary)])
     w.add_string("asr.tokenizer.spm_model", base64.b64encode(tokenizer.serialized_model_proto()).decode("ascii"))
-    for name, array in tensors(model, with_tdt):
+    for name, array in itertools.chain(tensors(model, with_tdt), neural):
         kind = storage_type(name, array, quantised)
         if kind == gguf.GGMLQuantizationType.Q8_0:
             w.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
@@ -115,7 +116,7 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words
         else:
             w.add_tensor(name, array.astype(np.float32))
     if ngrams is not None:
-        for key, value in zip(("weight", "prior", "bonus", "ctc", "unknown"), weights):
+        for key, value in zip(("weight", "prior", "bonus", "ctc", "unknown", "neural"), weights):
             w.add_float32("rec-stt.lm." + key, value)
         w.add_tensor("lm.ngrams", ngrams)
         if words is not None:
@@ -134,6 +135,7 @@ def main():
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--lm")
     parser.add_argument("--words")
+    parser.add_argument("--neural")
     parser.add_argument("--lm-weights", default="0.6,0.3,1.2,0.25,3")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
@@ -153,8 +155,11 @@ def main():
         if name.startswith(("middle_ctc.", "phones."))})
     if options.lm:
         path = os.path.join(options.folder, "default-lm.gguf")
+        neural = np.load(options.neural) if options.neural else {}
         write(path + ".new", model, tokenizer, with_tdt, True, state["step"], np.fromfile(options.lm, np.int8),
-              np.fromfile(options.words, np.int8) if options.words else None, [float(w) for w in options.lm_weights.split(",")])
+              np.fromfile(options.words, np.int8) if options.words else None,
+              [("lm.neural." + name, values) for name, values in neural.items()],
+              [float(w) for w in options.lm_weights.split(",")])
         os.replace(path + ".new", path)
         print("%s: %d bytes" % (path, os.path.getsize(path)))
 

@@ -120,9 +120,18 @@ def encode(path, pieces):
     return np.concatenate(parts)
 
 
+def encoded(path):
+    """The same, kept beside the file."""
+    cached = path + ".u8.npy"
+    if not os.path.exists(cached) or os.path.getmtime(cached) < os.path.getmtime(path):
+        pieces = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
+        np.save(cached, encode(path, pieces))
+    return np.load(cached)
+
+
 def count(streams, n):
-    """-> (keys, weighted counts) of all n-grams; a 0 stands only at their beginning."""
-    keys, counts = [], []
+    """-> (keys, weighted counts, counts) of all n-grams; a 0 stands only at their beginning."""
+    keys, weighted, counts = [], [], []
     for stream, weight in streams:
         for at in range(0, len(stream), 1 << 25):
             part = stream[at:at + (1 << 25) + n - 1]
@@ -139,28 +148,34 @@ def count(streams, n):
             if n > 4:
                 k, c = k[c > 1], c[c > 1]
             keys.append(k)
-            counts.append(c * weight)
+            weighted.append(c * weight)
+            counts.append(c)
     order = np.argsort(np.concatenate(keys), kind="stable")
-    k, c = np.concatenate(keys)[order], np.concatenate(counts)[order]
+    k = np.concatenate(keys)[order]
     first = np.flatnonzero(np.concatenate([[True], k[1:] != k[:-1]]))
-    return k[first], np.add.reduceat(c, first)
+    return k[first], *(np.add.reduceat(np.concatenate(c)[order], first) for c in (weighted, counts))
 
 
 class Level:
-    def __init__(self, n, keys, counts, lower):
-        self.n, self.keys, self.counts = n, keys, counts
+    def __init__(self, n, keys, weighted, counts, lower):
+        """What is rare in a text of large weight is rare nevertheless: as large a part of its count is taken off.  A
+        context's own count tells how often something too rare to be here came after it, or the end."""
+        self.n, self.keys, self.weighted = n, keys, weighted
+        taken = weighted * np.maximum(1 - DISCOUNT / counts, 0)
         context = keys >> np.uint64(8)
         first = np.flatnonzero(np.concatenate([[True], context[1:] != context[:-1]]))
         self.group = np.repeat(np.arange(len(first)), np.diff(np.concatenate([first, [len(keys)]])))
-        total = np.add.reduceat(counts, first)
-        kinds = np.add.reduceat(np.minimum(counts, 1.0), first)
-        gamma = (DISCOUNT * kinds / total)[self.group]
+        total = np.add.reduceat(weighted, first)
+        if n > 1:
+            at = np.minimum(np.searchsorted(lower.keys, context[first]), len(lower.keys) - 1)
+            total = np.maximum(total, np.where(lower.keys[at] == context[first], lower.weighted[at], 0))
+        gamma = (1 - np.add.reduceat(taken, first) / total)[self.group]
         if n == 1:
             self.lower = np.full(len(keys), 1 / 255)
         else:
             self.lower = lower.probability(keys & np.uint64((1 << 8 * (n - 1)) - 1))
-        self.p = np.maximum(counts - DISCOUNT, 0) / total[self.group] + gamma * self.lower
-        self.gain = counts * (np.log(self.p) - np.log(gamma * self.lower))
+        self.p = taken / total[self.group] + gamma * self.lower
+        self.gain = weighted * (np.log(self.p) - np.log(gamma * self.lower))
         self.first = first
 
     def probability(self, keys):
@@ -194,22 +209,18 @@ def size_of(kept):
 
 
 def build(options):
-    pieces = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     streams = []
     for text in options.text:
         path, _, weight = text.partition(":")
-        cached = path + ".u8.npy"
-        if not os.path.exists(cached) or os.path.getmtime(cached) < os.path.getmtime(path):
-            np.save(cached, encode(path, pieces))
-        streams.append((np.load(cached), float(weight or 1)))
+        streams.append((encoded(path), float(weight or 1)))
         print("%s: %.1f M pieces" % (path, len(streams[-1][0]) / 1e6))
     levels = []
     for n in range(1, options.order + 1):
-        keys, counts = count(streams, n)
+        keys, weighted, counts = count(streams, n)
         if n > 3:                      # too rare to be chosen
-            often = counts >= (3 if n == 4 else 6)
-            keys, counts = keys[often], counts[often]
-        levels.append(Level(n, keys, counts, levels[-1] if levels else None))
+            often = weighted >= (3 if n == 4 else 6)
+            keys, weighted, counts = keys[often], weighted[often], counts[often]
+        levels.append(Level(n, keys, weighted, counts, levels[-1] if levels else None))
         levels[-1].below = levels[-2] if n > 1 else None
         print("order %d: %d" % (n, len(keys)), flush=True)
     # the start of a sentence is a context, and nothing that is said

@@ -2,7 +2,7 @@
 
 usage: restore.py MODEL.gguf [HEADS.npz]
 
-Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram and lm.words into the training
+Writes tokenizer.model, checkpoint.pt and, where the file has a language model, lm.ngram, lm.words and lm.npz into the training
 directory (an existing checkpoint is left alone).  Two heads that only training has (middle CTC, phones) come from HEADS.npz, which
 export.py writes; without it they begin anew, and what they learn at first harms the layers below.  The third, for what
 distil.py writes, always begins anew (train.py lets it settle first), and so does the optimiser's state.
@@ -22,6 +22,7 @@ from store import base_directory
 from train import Optimiser, save
 
 LANGUAGE_MODEL = {"lm.ngrams": "lm.ngram", "lm.words": "lm.words"}       # tensor: file
+NEURAL = "lm.neural."                                                     # tensors of neural_lm.py
 
 
 def our_name(name):
@@ -51,18 +52,24 @@ def main():
                     predictor=number("asr.rnnt.pred_hidden"), joint=number("asr.rnnt.joint_dim"))
     model = Recogniser(config)
     state = model.state_dict()
-    missing = set(state)
+    missing, neural = set(state), {}
     for tensor in reader.tensors:
         if tensor.name in LANGUAGE_MODEL:
             tensor.data.tofile(os.path.join(base, LANGUAGE_MODEL[tensor.name]))
         name = our_name(tensor.name)
-        if name in state:
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if name not in state and not name.startswith(NEURAL):
+            continue
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if name.startswith(NEURAL):
+            neural[name.removeprefix(NEURAL)] = values
+        else:
             state[name].copy_(torch.from_numpy(values).reshape(state[name].shape))
             missing.discard(name)
     if len(sys.argv) > 2:
         for name, values in np.load(sys.argv[2]).items():
             state[name].copy_(torch.from_numpy(values.astype(np.float32)))
+    if neural:
+        np.savez(os.path.join(base, "lm.npz"), **neural)
     for name in sorted(missing):
         if not name.startswith(TRAINING_ONLY) and not name.endswith("num_batches_tracked"):
             sys.exit("restore.py: %s lacks %s" % (sys.argv[1], name))

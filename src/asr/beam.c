@@ -1,7 +1,7 @@
 /* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
  * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
- * chose, the duration's included, plus the weighted one of its tokens in the language model (shallow fusion: Gulcehre et
- * al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one, less something for each word that is none.
+ * chose, the duration's included, plus the weighted ones of its tokens in the language models (shallow fusion: Gulcehre
+ * et al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one, less something for each word that is none.
  * Readings with equal tokens at the same frame are one: their probabilities add. Of readings that end in the same few
  * tokens only the best goes on, for what follows will hardly tell them apart ("path merging": Prabhavalkar et al. 2021,
  * arXiv 2012.06749); the places are for readings that differ now.
@@ -132,10 +132,10 @@ static bool settle(struct search *s, struct reading *r, int n)
 static bool extend(struct search *s, const struct reading *r, int token, float log_p, int duration)
 {
     const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
-    float heard = r->score + log_p - s->o->prior * s->net->prior(s->net->net, r->slot, token) + s->o->bonus;
+    float heard = r->score + log_p + s->net->expected(s->net->net, r->slot, token) + s->o->bonus;
     if (s->net->second)
         heard += s->o->ctc * s->net->second(s->net->net, s->frame, token);
-    if (hopeless(s, s->frame + advance, heard))               /* the language model and the words only take away */
+    if (hopeless(s, s->frame + advance, heard))               /* the n-grams and the words only take away */
         return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
         return false;

@@ -22,8 +22,8 @@ struct rs_beam_net {
     const float *(*score)(void *net, const int *slots, int n, int frame);
     /* Slot to[i] becomes from[i] and one more token. False: out of memory. */
     bool (*take)(void *net, const int *from, const int *tokens, const int *to, int n);
-    /* log p(token | tokens before) as the network alone has learnt it, whatever is heard. */
-    float (*prior)(void *net, int slot, int token);
+    /* What speaks for the token before it is heard, in nats, the n-gram model apart; weighted already. */
+    float (*expected)(void *net, int slot, int token);
     /* log p(token) as another head of the network hears it near that frame, at most 0; NULL: there is none. */
     float (*second)(void *net, int frame, int token);
     void *net;
@@ -32,7 +32,6 @@ struct rs_beam_net {
 struct rs_beam_options {
     const struct rs_ngram *lm;
     float weight;                 /* of log p(token | tokens before) in the language model */
-    float prior;                  /* of the network's own, which is taken off */
     float ctc;                    /* of the other head's */
     float bonus;                  /* for each token: a language model prefers few */
     const struct rs_words *words; /* or NULL */

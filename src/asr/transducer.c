@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "asr/beam.h"
+#include "asr/lstm.h"
+#include "asr/neural_lm.h"
 #include "asr/weights.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
@@ -26,10 +28,11 @@ struct predictor {
     float *state;                             /* per layer: c, h [hidden] */
     float *said;                              /* [joint] */
     float *recalled;                          /* per layer: W_hh·h + b_hh [4·hidden] */
-    float *prior;                             /* [pieces]: beam only, see beam.h */
+    float *expected;                          /* [pieces]: beam only, see beam.h */
 };
 
 struct rs_transducer {
+    const struct rs_model_config *config;
     struct rs_pool *pool;
     int width, hidden, joint, layers, pieces, outputs, max_symbols;
     int durations[16], n_durations;
@@ -43,8 +46,10 @@ struct rs_transducer {
     bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
     float *x, *gates, *z, *logits;            /* one row; with a language model RS_BEAM_WIDTH rows */
     struct rs_ngram *lm;                      /* NULL: greedy */
+    struct rs_neural_lm *neural;              /* or NULL; its histories have the predictor's slots */
     struct rs_words *words;                   /* or NULL */
     struct rs_beam_options beam;
+    struct rs_lstm_memory memory[MAX_LAYERS][RS_BEAM_SLOTS];      /* what the slots have of each layer */
     struct rs_pool *alone;                    /* the beam's products are too small to be shared */
     float *common;                            /* what the encoder says on average [joint] */
     const float *heard;                       /* this run's [frames][joint] */
@@ -159,9 +164,11 @@ static const float *beam_score(void *net, const int *slots, int n, int frame)
     return score_rows(t, n) ? t->logits : NULL;
 }
 
-/* What the predictor would say next without hearing: log probabilities of the pieces at an average frame. */
-static bool set_priors(struct rs_transducer *t, const int *slots, int n)
+/* How likely each piece is before it is heard: what the neural language model says for it, and against it what the
+ * predictor alone would say, at an average frame. */
+static bool set_expected(struct rs_transducer *t, const int *slots, int n)
 {
+    const struct rs_model_config *c = t->config;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < t->joint; j++)
             t->z[i * t->joint + j] = t->common[j] + t->slots[slots[i]].said[j];
@@ -169,16 +176,17 @@ static bool set_priors(struct rs_transducer *t, const int *slots, int n)
         return false;
     for (int i = 0; i < n; i++) {
         const float *x = t->logits + (size_t)i * (size_t)t->outputs, top = x[rs_argmax(x, t->pieces)];
+        const float *next = t->neural ? rs_neural_lm_next(t->neural, slots[i]) : NULL;
         const float norm = rs_log_sum_exp(x, t->pieces, top);
         for (int j = 0; j < t->pieces; j++)
-            t->slots[slots[i]].prior[j] = x[j] - norm;
+            t->slots[slots[i]].expected[j] = (next ? c->lm_neural * next[j] : 0) - c->lm_prior * (x[j] - norm);
     }
     return true;
 }
 
-static float beam_prior(void *net, int slot, int token)
+static float beam_expected(void *net, int slot, int token)
 {
-    return ((const struct rs_transducer *)net)->slots[slot].prior[token];
+    return ((const struct rs_transducer *)net)->slots[slot].expected[token];
 }
 
 /* The two heads need not speak at the very same frame. */
@@ -195,7 +203,7 @@ static float beam_second(void *net, int frame, int token)
 /* One layer of n predictors; x holds their inputs, and their answers afterwards. */
 static bool take_layer(struct rs_transducer *t, int l, const int *from, const int *tokens, const int *to, int n)
 {
-    const size_t d = (size_t)t->hidden, four = 4 * d;
+    const size_t four = 4 * (size_t)t->hidden;
     struct rs_rows rows;
     rs_arena_reset(&t->step);
     if (l == 0 && t->answers) {
@@ -206,19 +214,8 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
             return false;
         rs_linear_apply(&t->ih[l], &rows, t->alone, RS_ACT_NONE, 1, false, t->gates, 4 * t->hidden);
     }
-    for (int i = 0; i < n; i++) {
-        float *gates = t->gates + four * (size_t)i, *c = t->slots[to[i]].state + 2 * d * (size_t)l, *h = c + d;
-        memcpy(c, t->slots[from[i]].state + 2 * d * (size_t)l, d * sizeof *c);
-        rs_kernels()->add(t->slots[from[i]].recalled + four * (size_t)l, 4 * t->hidden, 1, gates);
-        rs_lstm_cell(gates, t->hidden, c, h);
-        memcpy(t->x + d * (size_t)i, h, d * sizeof *h);
-    }
-    rs_arena_reset(&t->step);
-    if (!rs_rows_prepare(&rows, t->hh[l].backend, t->alone, &t->step, t->x, t->hidden, n, t->hidden))
+    if (!rs_lstm_step(&t->hh[l], t->alone, &t->step, t->memory[l], from, to, n, t->gates, t->x, &rows))
         return false;
-    rs_linear_apply(&t->hh[l], &rows, t->alone, RS_ACT_NONE, 1, false, t->gates, 4 * t->hidden);
-    for (int i = 0; i < n; i++)
-        memcpy(t->slots[to[i]].recalled + four * (size_t)l, t->gates + four * (size_t)i, four * sizeof(float));
     if (l + 1 == t->layers)
         rs_linear_apply(&t->pred, &rows, t->alone, RS_ACT_NONE, 1, false, t->z, t->joint);
     return true;
@@ -234,18 +231,20 @@ static bool beam_take(void *net, const int *from, const int *tokens, const int *
             return false;
     for (int i = 0; i < n; i++)
         memcpy(t->slots[to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
-    return set_priors(t, to, n);
+    if (t->neural && !rs_neural_lm_take(t->neural, from, tokens, to, n))
+        return false;
+    return set_expected(t, to, n);
 }
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {beam_score, beam_take, beam_prior, t->ctc ? beam_second : NULL, t};
+    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
     const int start = 0;
     const size_t d = (size_t)t->hidden;
-    bool ok = set_priors(t, &start, 1);
+    bool ok = set_expected(t, &start, 1);
     for (size_t l = 0; l < (size_t)t->layers && ok; l++) {
         rs_arena_reset(&t->step);
         ok = rs_linear_vector(&t->hh[l], t->alone, &t->step, t->now->state + d * (2 * l + 1), t->now->recalled + 4 * d * l);
@@ -362,7 +361,9 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
         t->slots[i].state = rs_weights_room(w, 2 * d * (size_t)t->layers);
         t->slots[i].recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
         t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
-        t->slots[i].prior = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
+        t->slots[i].expected = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
+        for (size_t l = 0; l < (size_t)t->layers && !w->rc; l++)
+            t->memory[l][i] = (struct rs_lstm_memory){t->slots[i].state + 2 * d * l, t->slots[i].recalled + 4 * d * l};
     }
     t->x = rs_weights_room(w, rows * d);
     t->gates = rs_weights_room(w, rows * 4 * d);
@@ -408,7 +409,7 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    const bool numbers = isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc + c->lm_unknown) && c->lm_weight >= 0 &&
+    const bool numbers = isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc + c->lm_unknown + c->lm_neural) && c->lm_weight >= 0 &&
                          c->lm_ctc >= 0 && c->lm_unknown >= 0;
     if (!w->rc && (ngrams->type != RS_I8 || (words && words->type != RS_I8) || !numbers))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
@@ -418,7 +419,8 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
         w->rc = rs_words_open(&t->words, words->data, words->bytes, w->model, w->e);
     if (!w->rc)
         w->rc = rs_pool_new(&t->alone, 1, w->e);
-    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .prior = c->lm_prior, .ctc = c->lm_ctc, .bonus = c->lm_bonus,
+    rs_neural_lm_open(&t->neural, w, t->alone, RS_BEAM_SLOTS, RS_BEAM_WIDTH);
+    t->beam = (struct rs_beam_options){.lm = t->lm, .weight = c->lm_weight, .ctc = c->lm_ctc, .bonus = c->lm_bonus,
                                        .words = t->words, .unknown = c->lm_unknown,
                                        .pieces = t->pieces, .outputs = t->outputs, .max_symbols = t->max_symbols, .durations = t->durations,
                                        .n_durations = t->n_durations};
@@ -432,6 +434,7 @@ int rs_transducer_open(struct rs_transducer **out, const struct rs_model *m, con
     if (!t)
         return rs_fail(e, RS_E_NOMEM, "no memory for the decoder of %s", m->name);
     struct rs_weights w = {.model = m, .backend = b, .pack = pack, .own = &t->own, .e = e};
+    t->config = &m->config;
     t->pool = pool;
     t->width = width;
     find_geometry(t, &w);
@@ -467,6 +470,7 @@ void rs_transducer_close(struct rs_transducer *t)
     rs_linear_free(&t->pred);
     rs_linear_free(&t->out);
     rs_ngram_close(t->lm);
+    rs_neural_lm_close(t->neural);
     rs_words_close(t->words);
     rs_pool_free(t->alone);
     rs_arena_free(&t->own);

@@ -112,6 +112,7 @@ static void put_keys(struct out *o)
         key_real(o, "rec-stt.lm.bonus", (double)c->lm_bonus);
         key_real(o, "rec-stt.lm.ctc", (double)c->lm_ctc);
         key_real(o, "rec-stt.lm.unknown", (double)c->lm_unknown);
+        key_real(o, "rec-stt.lm.neural", (double)c->lm_neural);
     }
     if (c->n_durations) {
         key(o, "asr.tdt.durations", ARRAY);

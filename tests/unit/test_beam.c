@@ -134,7 +134,9 @@ static bool take(void *net, const int *from, const int *tokens, const int *to, i
     return true;
 }
 
-static float prior(void *net, int slot, int token) { return ((struct net *)net)->last[slot] == token ? -1 : -2; }
+/* What is expected after `last`: 2 after 1, where `expects` says how surely. */
+static float expects;
+static float expected(void *net, int slot, int token) { return ((struct net *)net)->last[slot] == 1 && token == 2 ? expects : 0; }
 
 static void hear(struct net *s, int frame, int duration, float a, float b, float c, float d, float blank)
 {
@@ -158,7 +160,7 @@ static const struct rs_words *words;
 
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
-    const struct rs_beam_net net = {score, take, prior, two_heads ? second : NULL, s};
+    const struct rs_beam_net net = {score, take, expected, two_heads ? second : NULL, s};
     const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .words = words, .unknown = 1, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
@@ -210,6 +212,27 @@ static void the_language_model_decides(void)
     hear(&s, 1, 1, 0.999f, 0, 0.00001f, 0, 0);
     t = search(&s, n, 0.5f, 0.5f);
     expect(&t, "1@0 0@1 ");
+    rs_ngram_close(n);
+}
+
+/* What is expected weighs as what is heard does, and belongs to the reading: the same 2 after 3 gains nothing. */
+static void what_is_expected_decides(void)
+{
+    static _Alignas(8) struct image m;
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    hear(&s, 0, 1, 0, 0.9f, 0, 0, 0.1f);
+    hear(&s, 1, 1, 0.4f, 0, 0.3f, 0, 0.3f);
+    struct rs_transcript t = search(&s, n, 0, 0);
+    expect(&t, "1@0 0@1 ");
+    expects = 0.5f;                               /* 0.3 becomes 0.49 */
+    t = search(&s, n, 0, 0);
+    expect(&t, "1@0 2@1 ");
+    hear(&s, 0, 1, 0, 0, 0, 0.9f, 0.1f);
+    t = search(&s, n, 0, 0);
+    expect(&t, "3@0 0@1 ");
+    expects = 0;
     rs_ngram_close(n);
 }
 
@@ -319,6 +342,7 @@ int main(void)
     RUN(damaged);
     RUN(clear_speech);
     RUN(the_language_model_decides);
+    RUN(what_is_expected_decides);
     RUN(the_other_head_decides);
     RUN(words_decide);
     RUN(ways_add_up);
