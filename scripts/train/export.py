@@ -136,7 +136,7 @@ def main():
     parser.add_argument("--lm")
     parser.add_argument("--words")
     parser.add_argument("--neural")
-    parser.add_argument("--lm-weights", default="0.6,0.3,1.2,0.25,3")
+    parser.add_argument("--lm-weights", default="0.3,0.35,1.6,0.4,3,0.55")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)

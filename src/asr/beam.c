@@ -18,9 +18,9 @@
 #include "base/mem.h"
 #include "tensor/kernels.h"
 
-enum { CANDIDATES = 8, RECENT = 5 };       /* RECENT: tokens that tell readings apart */
-#define FLOOR 8.0f                  /* nats: tokens so far below the best one are not tried */
-#define BEHIND 5.0f                 /* nats: readings so far behind the best one of their frame are dropped */
+enum { CANDIDATES = 6, RECENT = 7 };       /* RECENT: tokens that tell readings apart */
+#define FLOOR 6.0f                  /* nats: tokens so far below the best one are not tried */
+#define BEHIND 7.0f                 /* nats: readings so far behind the best one of their frame are dropped */
 
 struct step { int parent, token, frame, duration; float confidence; };       /* parent: index, -1: the start */
 

@@ -13,7 +13,7 @@
 #include "asr/words.h"
 #include "base/err.h"
 
-enum { RS_BEAM_WIDTH = 12, RS_BEAM_DURATION = 8,          /* readings kept at a frame; the longest duration + 1 */
+enum { RS_BEAM_WIDTH = 16, RS_BEAM_DURATION = 8,          /* readings kept at a frame; the longest duration + 1 */
        RS_BEAM_SLOTS = RS_BEAM_WIDTH * (RS_BEAM_DURATION + 2) + 1 };
 
 struct rs_beam_net {

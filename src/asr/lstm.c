@@ -1,4 +1,5 @@
-/* See lstm.h. The gates stand in PyTorch's order. */
+/* See lstm.h. The gates stand in PyTorch's order. Most histories of a beam end without another input, so what they would
+ * recall is computed for those that go on. */
 #include "asr/lstm.h"
 
 #include <string.h>
@@ -6,22 +7,53 @@
 #include "tensor/kernels.h"
 #include "tensor/ops.h"
 
-bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, const struct rs_lstm_memory *memories,
-                  const int *from, const int *to, int n, float *gates, float *h, struct rs_rows *rows)
+/* Makes it known for those of the memories that are to go on. */
+static bool recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
+                   const int *from, int n)
+{
+    const size_t d = (size_t)hh->k, four = 4 * d;
+    struct rs_lstm_memory **wanted = rs_arena_alloc(a, (size_t)n, sizeof(void *));
+    float *h = rs_arena_alloc(a, (size_t)n * d, sizeof *h), *y = rs_arena_alloc(a, (size_t)n * four, sizeof *y);
+    struct rs_rows rows;
+    int count = 0;
+    for (int i = 0; i < n && wanted && h && y; i++) {
+        struct rs_lstm_memory *m = &memories[from[i]];
+        if (m->known)
+            continue;
+        memcpy(h + d * (size_t)count, m->h, d * sizeof *h);
+        wanted[count++] = m;
+        m->known = true;
+    }
+    if (!wanted || !h || !y)
+        return false;
+    if (!count)
+        return true;
+    if (!rs_rows_prepare(&rows, hh->backend, pool, a, h, hh->k, count, hh->k))
+        return false;
+    rs_linear_apply(hh, &rows, pool, RS_ACT_NONE, 1, false, y, 4 * hh->k);
+    for (int i = 0; i < count; i++)
+        memcpy(wanted[i]->recalled, y + four * (size_t)i, four * sizeof *y);
+    return true;
+}
+
+bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
+                  const int *from, const int *to, int n, float *gates, struct rs_rows *rows)
 {
     const int hidden = hh->k;
-    const size_t d = (size_t)hidden, four = 4 * d;
-    for (int i = 0; i < n; i++) {
-        const struct rs_lstm_memory *before = &memories[from[i]], *after = &memories[to[i]];
-        memcpy(after->cell, before->cell, d * sizeof *after->cell);
-        rs_kernels()->add(before->recalled, 4 * hidden, 1, gates + four * (size_t)i);
-        rs_lstm_cell(gates + four * (size_t)i, hidden, after->cell, h + d * (size_t)i);
-    }
+    const size_t d = (size_t)hidden;
     rs_arena_reset(a);
-    if (!rs_rows_prepare(rows, hh->backend, pool, a, h, hidden, n, hidden))
+    float *h = rs_arena_alloc(a, (size_t)n * d, sizeof *h);
+    if (!h || !recall(hh, pool, a, memories, from, n))
         return false;
-    rs_linear_apply(hh, rows, pool, RS_ACT_NONE, 1, false, gates, 4 * hidden);
-    for (int i = 0; i < n; i++)
-        memcpy(memories[to[i]].recalled, gates + four * (size_t)i, four * sizeof *gates);
-    return true;
+    for (int i = 0; i < n; i++) {
+        const struct rs_lstm_memory *before = &memories[from[i]];
+        struct rs_lstm_memory *after = &memories[to[i]];
+        float *row = gates + 4 * d * (size_t)i;
+        memcpy(after->cell, before->cell, d * sizeof *after->cell);
+        rs_kernels()->add(before->recalled, 4 * hidden, 1, row);
+        rs_lstm_cell(row, hidden, after->cell, after->h);
+        memcpy(h + d * (size_t)i, after->h, d * sizeof *h);
+        after->known = false;
+    }
+    return rs_rows_prepare(rows, hh->backend, pool, a, h, hidden, n, hidden);
 }

@@ -17,7 +17,7 @@ struct rs_neural_lm {
     struct rs_linear ih, hh, out;
     struct rs_lstm_memory *slots;
     float *next;                    /* [slots][pieces] */
-    float *x, *gates, *h, *z;       /* a row of each for every history that takes a piece */
+    float *x, *gates, *z;           /* a row of each for every history that takes a piece */
     struct rs_pool *pool;
     struct rs_arena step;
 };
@@ -31,7 +31,7 @@ bool rs_neural_lm_take(struct rs_neural_lm *l, const int *from, const int *piece
     if (!rs_rows_prepare(&rows, l->ih.backend, l->pool, &l->step, l->x, l->input, n, l->input))
         return false;
     rs_linear_apply(&l->ih, &rows, l->pool, RS_ACT_NONE, 1, false, l->gates, 4 * l->hidden);
-    if (!rs_lstm_step(&l->hh, l->pool, &l->step, l->slots, from, to, n, l->gates, l->h, &rows))
+    if (!rs_lstm_step(&l->hh, l->pool, &l->step, l->slots, from, to, n, l->gates, &rows))
         return false;
     rs_linear_apply(&l->out, &rows, l->pool, RS_ACT_NONE, 1, false, l->z, l->pieces);
     for (int i = 0; i < n; i++) {
@@ -66,23 +66,20 @@ static void get_room(struct rs_neural_lm *l, struct rs_weights *w, size_t slots,
     if (!w->rc && !l->slots)
         w->rc = rs_fail(w->e, RS_E_NOMEM, "no memory for the language model of %s", w->model->name);
     for (size_t i = 0; i < slots && !w->rc; i++)
-        l->slots[i] = (struct rs_lstm_memory){rs_weights_room(w, d), rs_weights_room(w, 4 * d)};
+        l->slots[i] = (struct rs_lstm_memory){.cell = rs_weights_room(w, d), .h = rs_weights_room(w, d), .recalled = rs_weights_room(w, 4 * d)};
     l->next = rs_weights_room(w, slots * (size_t)l->pieces);
     l->x = rs_weights_room(w, rows * (size_t)l->input);
     l->gates = rs_weights_room(w, rows * 4 * d);
-    l->h = rs_weights_room(w, rows * d);
     l->z = rs_weights_room(w, rows * (size_t)l->pieces);
 }
 
 /* Slot 0: nothing is remembered, and a sentence starts. */
 static bool start(struct rs_neural_lm *l, int other)
 {
-    const size_t d = (size_t)l->hidden;
-    memset(l->slots[other].cell, 0, d * sizeof(float));
-    memset(l->h, 0, d * sizeof(float));
-    rs_arena_reset(&l->step);
-    return rs_linear_vector(&l->hh, l->pool, &l->step, l->h, l->slots[other].recalled) &&
-           rs_neural_lm_take(l, &other, (const int[]){START}, (const int[]){0}, 1);
+    memset(l->slots[other].cell, 0, (size_t)l->hidden * sizeof(float));
+    memset(l->slots[other].h, 0, (size_t)l->hidden * sizeof(float));
+    l->slots[other].known = false;
+    return rs_neural_lm_take(l, &other, (const int[]){START}, (const int[]){0}, 1);
 }
 
 void rs_neural_lm_open(struct rs_neural_lm **out, struct rs_weights *w, struct rs_pool *pool, int slots, int rows)

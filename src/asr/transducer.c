@@ -200,7 +200,7 @@ static float beam_second(void *net, int frame, int token)
     return best;
 }
 
-/* One layer of n predictors; x holds their inputs, and their answers afterwards. */
+/* One layer of n predictors; x holds their inputs, and those of the next layer afterwards. */
 static bool take_layer(struct rs_transducer *t, int l, const int *from, const int *tokens, const int *to, int n)
 {
     const size_t four = 4 * (size_t)t->hidden;
@@ -214,8 +214,10 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
             return false;
         rs_linear_apply(&t->ih[l], &rows, t->alone, RS_ACT_NONE, 1, false, t->gates, 4 * t->hidden);
     }
-    if (!rs_lstm_step(&t->hh[l], t->alone, &t->step, t->memory[l], from, to, n, t->gates, t->x, &rows))
+    if (!rs_lstm_step(&t->hh[l], t->alone, &t->step, t->memory[l], from, to, n, t->gates, &rows))
         return false;
+    for (int i = 0; i < n && l + 1 < t->layers; i++)
+        memcpy(t->x + (size_t)t->hidden * (size_t)i, t->memory[l][to[i]].h, (size_t)t->hidden * sizeof *t->x);
     if (l + 1 == t->layers)
         rs_linear_apply(&t->pred, &rows, t->alone, RS_ACT_NONE, 1, false, t->z, t->joint);
     return true;
@@ -243,13 +245,9 @@ static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, 
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
     const int start = 0;
-    const size_t d = (size_t)t->hidden;
-    bool ok = set_expected(t, &start, 1);
-    for (size_t l = 0; l < (size_t)t->layers && ok; l++) {
-        rs_arena_reset(&t->step);
-        ok = rs_linear_vector(&t->hh[l], t->alone, &t->step, t->now->state + d * (2 * l + 1), t->now->recalled + 4 * d * l);
-    }
-    if (!ok)
+    for (int l = 0; l < t->layers; l++)
+        t->memory[l][start].known = false;
+    if (!set_expected(t, &start, 1))
         return rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     return rs_beam_search(&net, &t->beam, frames, out, e);
 }
@@ -363,7 +361,8 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
         t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
         t->slots[i].expected = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
         for (size_t l = 0; l < (size_t)t->layers && !w->rc; l++)
-            t->memory[l][i] = (struct rs_lstm_memory){t->slots[i].state + 2 * d * l, t->slots[i].recalled + 4 * d * l};
+            t->memory[l][i] = (struct rs_lstm_memory){.cell = t->slots[i].state + 2 * d * l, .h = t->slots[i].state + d * (2 * l + 1),
+                                                      .recalled = t->slots[i].recalled + 4 * d * l};
     }
     t->x = rs_weights_room(w, rows * d);
     t->gates = rs_weights_room(w, rows * 4 * d);
