@@ -62,9 +62,13 @@ static const struct rs_tensor *matrix(struct rs_weights *w, const char *name)
 static void get_room(struct rs_neural_lm *l, struct rs_weights *w, size_t slots, size_t rows)
 {
     const size_t d = (size_t)l->hidden;
-    l->slots = w->rc ? NULL : rs_zeroed(slots, sizeof *l->slots);
-    if (!w->rc && !l->slots)
+    if (w->rc)
+        return;
+    l->slots = rs_zeroed(slots, sizeof *l->slots);
+    if (!l->slots) {
         w->rc = rs_fail(w->e, RS_E_NOMEM, "no memory for the language model of %s", w->model->name);
+        return;
+    }
     for (size_t i = 0; i < slots && !w->rc; i++)
         l->slots[i] = (struct rs_lstm_memory){.cell = rs_weights_room(w, d), .h = rs_weights_room(w, d), .recalled = rs_weights_room(w, 4 * d)};
     l->next = rs_weights_room(w, slots * (size_t)l->pieces);
