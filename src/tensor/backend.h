@@ -48,6 +48,7 @@ struct rs_backend {
     const char *order;                              /* its packed order and version (pack.h); NULL: none */
     int bits;                                       /* int8: 4 where large matrices are kept in 4 bits */
     int levels;                                     /* int8: activations are quantised to ±levels */
+    int (*crowd)(const int8_t *row, int kpad);      /* the largest sum of one sign that meets in 16 bits there; NULL: none does */
     void (*product)(void);                          /* the instruction set's own part; cast by its family */
 };
 
@@ -80,6 +81,9 @@ static inline const int8_t *rs_int8_row(const struct rs_int8_job *j, int row)
 
 rs_int8_columns rs_int8_columns_portable, rs_int8_columns_amx, rs_int8_columns_vnni, rs_int8_columns_avxvnni,
     rs_int8_columns_avx2, rs_int8_columns_dotprod, rs_int8_columns_i8mm;
+
+enum { RS_INT8_CROWD = 255 };            /* the most that a row may have */
+int rs_int8_crowd_avx2(const int8_t *row, int kpad);
 
 /* The f32 family: y = (add ? y : 0) + alpha·x·Wᵀ for m rows and n outputs. */
 typedef void rs_f32_product(const float *x, ptrdiff_t xs, int m, const float *w, int n, int k, float alpha, bool add,

@@ -221,6 +221,52 @@ static void int8_family_agrees(void)
     }
 }
 
+/* Rows whose largest values all stand where one instruction set adds them up in 16 bits, of one sign or of two, against the
+ * largest weights of each sign: no sum may wrap, and a row that need not give way keeps its levels. */
+static void crowded_rows(void)
+{
+    enum { M = 12, N = 32, K = 1088 };
+    float *x = rs_aligned(M * K, sizeof *x), *w = rs_aligned(N * K, sizeof *w), *y = numbers(M * N);
+    for (int j = 0; j < N; j++)
+        for (int k = 0; k < K; k++)
+            w[j * K + k] = j % 2 ? 1 : -1;
+    for (int i = 0; i < M; i++)
+        for (int k = 0; k < K; k++)
+            x[i * K + k] = i < 2    ? (i ? -1.0f : 1.0f)                /* everywhere */
+                           : i < 6  ? (k / 2 % 2 == i % 2 ? (i < 4 ? 1.0f : -1.0f) : 0.25f)       /* every other pair */
+                           : i < 10 ? (k / 32 == i ? 1 : 0.01f * (float)(k % 3))                   /* one group */
+                                    : (k % 32 == i ? 1 : 0.125f);
+    const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = sizeof(float[N][K])};
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        const struct rs_backend *chosen;
+        struct rs_linear l;
+        struct rs_rows r;
+        struct rs_arena a = {0};
+        if (!rs_backend_available(*b))
+            continue;
+        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
+        CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, NULL), 0);
+        CHECK(rs_rows_prepare(&r, *b, NULL, &a, x, K, M, K));
+        rs_linear_apply(&l, &r, NULL, RS_ACT_NONE, 1, false, y, N);
+        for (int i = 0; i < M; i++) {
+            double sum = 0, size = 0;
+            for (int k = 0; k < K; k++) {
+                sum += (double)x[i * K + k];
+                size += fabs((double)x[i * K + k]);
+            }
+            for (int j = 0; j < N; j++)
+                CHECK_NEAR(y[i * N + j], j % 2 ? sum : -sum, 0.06 * size + 0.01 * K);
+        }
+        if ((*b)->crowd)
+            CHECK_NEAR(r.scale[10], 1.0 / (*b)->levels, 1e-6);
+        rs_linear_free(&l);
+        rs_arena_free(&a);
+    }
+    free(x);
+    free(w);
+    free(y);
+}
+
 /* Vectors that run as one job give what each gives alone, however often and in whichever direction. */
 static void many_vectors(void)
 {
@@ -358,6 +404,7 @@ int main(void)
 {
     RUN(exact_enough);
     RUN(int8_family_agrees);
+    RUN(crowded_rows);
     RUN(many_vectors);
     RUN(four_bits);
     RUN(stored_types);
