@@ -116,7 +116,7 @@ def write(path, model, tokenizer, with_tdt, quantised, steps, ngrams=None, words
         else:
             w.add_tensor(name, array.astype(np.float32))
     if ngrams is not None:
-        for key, value in zip(("weight", "prior", "bonus", "ctc", "unknown", "neural"), weights):
+        for key, value in zip(("weight", "prior", "bonus", "ctc", "unknown", "neural", "end"), weights):
             w.add_float32("rec-stt.lm." + key, value)
         w.add_tensor("lm.ngrams", ngrams)
         if words is not None:

@@ -1,4 +1,4 @@
-"""Autograd wrappers of kernels.c, fused.c and half.c, compiled on first use."""
+"""Autograd wrappers of kernels.c, fused.c, half.c and recurrent.c, compiled on first use."""
 import ctypes
 import hashlib
 import os
@@ -15,7 +15,7 @@ def library():
     global _library
     if _library is None:
         folder = os.path.dirname(os.path.abspath(__file__))
-        sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "fused.c", "half.c")], hashlib.sha256()
+        sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "fused.c", "half.c", "recurrent.c")], hashlib.sha256()
         for source in [*sources, os.path.join(folder, "bf16.h")]:
             with open(source, "rb") as file:
                 digest.update(file.read())
@@ -215,3 +215,39 @@ class TransducerLoss(torch.autograd.Function):
     def backward(ctx, upstream):
         gradient, = ctx.saved_tensors
         return gradient * upstream, None, None, None, None
+
+
+class Lstm(torch.autograd.Function):
+    """said [pieces, 4H] (W_ih and biases of every piece), pieces [T, B], W_hh [4H, H], h [B, H] bfloat16 and c [B, H] before
+    -> h [T, B, H] bfloat16 and the last c, which has no gradient.  Products in bfloat16."""
+
+    @staticmethod
+    def forward(ctx, said, pieces, weight, h, c):
+        steps, rows = pieces.shape
+        size = h.shape[1]
+        turned = weight.detach().t().bfloat16().contiguous()
+        recalled, gates = torch.empty(rows, 4 * size, dtype=torch.bfloat16), torch.empty(steps, rows, 4 * size, dtype=torch.bfloat16)
+        cells, said_h = torch.empty(steps + 1, rows, size), torch.empty(steps + 1, rows, size, dtype=torch.bfloat16)
+        cells[0], said_h[0], pieces = c, h, pieces.contiguous()
+        said = said.detach().contiguous()
+        for t in range(steps):
+            torch.mm(said_h[t], turned, out=recalled)
+            call("lstm_forward", [recalled, said, pieces[t], cells[t], gates[t], cells[t + 1], said_h[t + 1]], rows, size)
+        ctx.save_for_backward(said, pieces, weight, gates, cells, said_h)
+        ctx.mark_non_differentiable(last := cells[steps].clone())
+        return said_h[1:], last
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        said, pieces, weight, gates, cells, said_h = ctx.saved_tensors
+        steps, rows, four = gates.shape
+        weight = weight.detach().bfloat16()
+        gradient, below = gradient.bfloat16().contiguous(), torch.empty_like(gates)
+        after, dc = torch.zeros(rows, four // 4, dtype=torch.bfloat16), torch.zeros(rows, four // 4)
+        for t in reversed(range(steps)):
+            call("lstm_backward", [gradient[t], after, gates[t], cells[t], cells[t + 1], dc, below[t]], rows, four // 4)
+            torch.mm(below[t], weight, out=after)
+        said_gradient = torch.zeros_like(said)
+        call("add_by_piece", [below, pieces, said_gradient], steps * rows, four)
+        flat = below.reshape(-1, four)
+        return said_gradient, None, (flat.t() @ said_h[:-1].reshape(-1, four // 4)).float(), None, None

@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from compare import SETS
+from kernels import Lstm
 from language_model import encoded
 from store import Store, base_directory
 from text import for_scoring
@@ -45,8 +46,11 @@ class NeuralModel(torch.nn.Module):
 
     def forward(self, pieces, state=None):
         """[steps, lanes] -> logits [steps, lanes, PIECES], state"""
-        y, state = self.lstm(self.embed(pieces), state)
-        return self.out(y), state
+        said = functional.linear(self.embed.weight, self.lstm.weight_ih_l0, self.lstm.bias_ih_l0)
+        h, c = state or (torch.zeros(pieces.shape[1], self.lstm.hidden_size, dtype=torch.bfloat16),
+                         torch.zeros(pieces.shape[1], self.lstm.hidden_size))
+        y, c = Lstm.apply(said, pieces, self.lstm.weight_hh_l0, h, c)
+        return functional.linear(y, self.out.weight.bfloat16(), self.out.bias.bfloat16()).float(), (y[-1].detach(), c)
 
     def arrays(self):
         """Name in the model file (after "lm.neural.") -> values."""
@@ -100,10 +104,9 @@ class Lanes:
 
 
 def cost(model, pieces, state=None):
-    """-> nats for each piece to come that is no start, and the state after them"""
+    """-> nats for each piece to come, an end (0) included, and the state after them"""
     y, state = model(pieces[:-1], state)
-    to_come = pieces[1:].flatten()
-    return functional.cross_entropy(y.flatten(0, 1), to_come, reduction="none")[to_come != 0], state
+    return functional.cross_entropy(y.flatten(0, 1), pieces[1:].flatten(), reduction="none"), state
 
 
 def train(options):
@@ -118,9 +121,9 @@ def train(options):
     state, updates, losses = None, 0, []
     while (part := (time.time() - start) / 60 / options.minutes) < 1:
         loss, state = cost(model, lanes.take(), state)
-        state = tuple(s.detach() for s in state)
         loss.mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1)
+        if not torch.nn.utils.clip_grad_norm_(model.parameters(), 1).isfinite():
+            raise FloatingPointError("the gradient is not finite")
         rate = options.rate * min(1, (updates + 1) / WARMUP) * (1 - part)
         for group in adam.param_groups:
             group["lr"] = rate

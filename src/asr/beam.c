@@ -255,6 +255,46 @@ static bool tell(const struct search *s, int last, struct rs_transcript *out)
     return true;
 }
 
+static void drop_below(struct search *s, struct queue *q, float least)
+{
+    int kept = 0;
+    for (int i = 0; i < q->count; i++) {
+        if (q->r[i].score >= least)
+            q->r[kept++] = q->r[i];
+        else
+            let_go(s, q->r[i].slot);
+    }
+    q->count = kept;
+}
+
+/* The last step of the best reading, now that there is no more to hear. */
+static bool choose(struct search *s, int *last)
+{
+    float top = -FLT_MAX, best = -FLT_MAX;
+    for (int i = 0; i <= RS_BEAM_DURATION; i++)
+        for (int j = 0; j < s->queues[i].count; j++)
+            top = fmaxf(top, s->queues[i].r[j].score);
+    for (int i = 0; i <= RS_BEAM_DURATION; i++) {
+        struct queue *q = &s->queues[i];
+        drop_below(s, q, top - BEHIND);
+        if (s->net->ends && !settle(s, q->r, q->count))
+            return false;
+        for (int j = 0; j < q->count; j++) {
+            struct reading *r = &q->r[j];
+            float score = r->score;
+            if (s->net->ends)
+                score += s->net->ends(s->net->net, r->slot);
+            if (s->o->words)
+                score -= s->o->unknown * (float)rs_words_end(s->o->words, &r->word);
+            if (score > best) {
+                best = score;
+                *last = r->last;
+            }
+        }
+    }
+    return true;
+}
+
 int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
                    struct rs_err *e)
 {
@@ -264,16 +304,8 @@ int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *
     put(&s, 0, &start);
     for (s.frame = 0; s.frame < frames && ok; s.frame++)
         ok = one_frame(&s);
-    const struct reading *best = NULL;
-    for (int i = 0; i <= RS_BEAM_DURATION; i++)
-        for (int j = 0; j < s.queues[i].count; j++) {
-            struct reading *r = &s.queues[i].r[j];
-            if (o->words)
-                r->score -= o->unknown * (float)rs_words_end(o->words, &r->word);
-            if (!best || r->score > best->score)
-                best = r;
-        }
-    ok = ok && (!best || tell(&s, best->last, out));
+    int last = -1;
+    ok = ok && choose(&s, &last) && tell(&s, last, out);
     free(s.steps);
     return ok ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
 }

@@ -26,6 +26,8 @@ struct rs_beam_net {
     float (*expected)(void *net, int slot, int token);
     /* log p(token) as another head of the network hears it near that frame, at most 0; NULL: there is none. */
     float (*second)(void *net, int frame, int token);
+    /* What speaks for it that a sentence ends after the slot's tokens, in nats and weighted; NULL: nothing. */
+    float (*ends)(void *net, int slot);
     void *net;
 };
 

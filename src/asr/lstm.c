@@ -7,10 +7,10 @@
 #include "tensor/kernels.h"
 #include "tensor/ops.h"
 
-/* Makes it known for those of the memories that are to go on. */
-static bool recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
-                   const int *from, int n)
+bool rs_lstm_recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
+                    const int *from, int n)
 {
+    rs_arena_reset(a);
     const size_t d = (size_t)hh->k, four = 4 * d;
     struct rs_lstm_memory **wanted = rs_arena_alloc(a, (size_t)n, sizeof(void *));
     float *h = rs_arena_alloc(a, (size_t)n * d, sizeof *h), *y = rs_arena_alloc(a, (size_t)n * four, sizeof *y);
@@ -41,9 +41,10 @@ bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_ar
 {
     const int hidden = hh->k;
     const size_t d = (size_t)hidden;
-    rs_arena_reset(a);
+    if (!rs_lstm_recall(hh, pool, a, memories, from, n))
+        return false;
     float *h = rs_arena_alloc(a, (size_t)n * d, sizeof *h);
-    if (!h || !recall(hh, pool, a, memories, from, n))
+    if (!h)
         return false;
     for (int i = 0; i < n; i++) {
         const struct rs_lstm_memory *before = &memories[from[i]];

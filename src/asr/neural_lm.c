@@ -1,6 +1,7 @@
 /* See neural_lm.h. */
 #include "asr/neural_lm.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 #include "base/mem.h"
 #include "tensor/backend.h"
 
-enum { START = 0, LARGEST = 8192 };
+enum { START = 0, END = 0, LARGEST = 8192 };
 
 struct rs_neural_lm {
     int pieces, input, hidden;
@@ -21,6 +22,11 @@ struct rs_neural_lm {
     struct rs_pool *pool;
     struct rs_arena step;
 };
+
+bool rs_neural_lm_recall(struct rs_neural_lm *l, struct rs_pool *pool, const int *from, int n)
+{
+    return rs_lstm_recall(&l->hh, pool, &l->step, l->slots, from, n);
+}
 
 bool rs_neural_lm_take(struct rs_neural_lm *l, const int *from, const int *pieces, const int *to, int n)
 {
@@ -35,10 +41,11 @@ bool rs_neural_lm_take(struct rs_neural_lm *l, const int *from, const int *piece
         return false;
     rs_linear_apply(&l->out, &rows, l->pool, RS_ACT_NONE, 1, false, l->z, l->pieces);
     for (int i = 0; i < n; i++) {
-        const float *x = l->z + (size_t)l->pieces * (size_t)i;
-        const float norm = rs_log_sum_exp(x, l->pieces, x[rs_argmax(x, l->pieces)]);
+        const float *x = l->z + (size_t)l->pieces * (size_t)i, *going_on = x + 1;
+        const float norm = rs_log_sum_exp(going_on, l->pieces - 1, going_on[rs_argmax(going_on, l->pieces - 1)]);
         float *next = l->next + (size_t)l->pieces * (size_t)to[i];
-        for (int k = 0; k < l->pieces; k++)
+        next[END] = -log1pf(expf(norm - x[END]));
+        for (int k = 1; k < l->pieces; k++)
             next[k] = x[k] - norm;
     }
     return true;
@@ -100,7 +107,7 @@ void rs_neural_lm_open(struct rs_neural_lm **out, struct rs_weights *w, struct r
     l->pieces = w->model->n_pieces;
     l->embed = matrix(w, "embed.weight");
     const struct rs_tensor *hh = matrix(w, "hh.weight");
-    if (!w->rc && l->embed->shape[0] != l->pieces)
+    if (!w->rc && (l->embed->shape[0] != l->pieces || l->pieces < 2))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s knows %lld pieces, its recogniser %d: fetch the model again",
                         w->model->path, (long long)l->embed->shape[0], l->pieces);
     l->input = w->rc ? 0 : (int)l->embed->shape[1];

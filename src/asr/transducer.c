@@ -23,12 +23,10 @@
 
 /* ---- Network ---- */
 
-/* What the predictor knows after some tokens. */
+/* What the predictor says after some tokens. */
 struct predictor {
-    float *state;                             /* per layer: c, h [hidden] */
     float *said;                              /* [joint] */
-    float *recalled;                          /* per layer: W_hh·h + b_hh [4·hidden] */
-    float *expected;                          /* [pieces]: beam only, see beam.h */
+    float *expected;                          /* [pieces]: beam only, log p at an average frame */
 };
 
 struct rs_transducer {
@@ -42,14 +40,14 @@ struct rs_transducer {
     struct rs_linear enc, pred, out;          /* [joint][width], [joint][hidden], [pieces+1+durations][joint] */
     void (*activate)(const float *x, int n, float *y);
     struct rs_arena own, chunk, step;
-    struct predictor slots[RS_BEAM_SLOTS], *now;   /* the greedy search has one only */
+    struct rs_lstm_memory memory[MAX_LAYERS][RS_BEAM_SLOTS];      /* of some tokens, as many as the beam has in mind; */
+    struct predictor slots[RS_BEAM_SLOTS];                        /* the greedy search has slot 0 only */
     bool recall;                              /* h changed: the next step computes `recalled` beside its scores */
     float *x, *gates, *z, *logits;            /* one row; with a language model RS_BEAM_WIDTH rows */
     struct rs_ngram *lm;                      /* NULL: greedy */
     struct rs_neural_lm *neural;              /* or NULL; its histories have the predictor's slots */
     struct rs_words *words;                   /* or NULL */
     struct rs_beam_options beam;
-    struct rs_lstm_memory memory[MAX_LAYERS][RS_BEAM_SLOTS];      /* what the slots have of each layer */
     struct rs_pool *alone;                    /* the beam's products are too small to be shared */
     float *common;                            /* what the encoder says on average [joint] */
     const float *heard;                       /* this run's [frames][joint] */
@@ -71,17 +69,17 @@ static bool predict(struct rs_transducer *t, const int *token)
     else
         memset(t->x, 0, d * sizeof *t->x);
     for (int l = 0; l < t->layers; l++) {
-        float *c = t->now->state + 2 * d * (size_t)l, *h = c + d;
+        const struct rs_lstm_memory *m = &t->memory[l][0];
         rs_arena_reset(&t->step);
         if (!(known && l == 0) && !rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
             return false;
-        rs_kernels()->add(t->now->recalled + 4 * d * (size_t)l, 4 * t->hidden, 1, t->gates);
-        rs_lstm_cell(t->gates, t->hidden, c, h);
-        x = h;
+        rs_kernels()->add(m->recalled, 4 * t->hidden, 1, t->gates);
+        rs_lstm_cell(t->gates, t->hidden, m->cell, m->h);
+        x = m->h;
     }
     t->recall = true;
     rs_arena_reset(&t->step);
-    return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->now->said);
+    return rs_linear_vector(&t->pred, t->pool, &t->step, x, t->slots[0].said);
 }
 
 /* The scores of z, and after a token what the layers remember, in one go: it is all one stream of weights. */
@@ -90,12 +88,11 @@ static bool score(struct rs_transducer *t)
     const struct rs_linear *l[1 + MAX_LAYERS] = {&t->out};
     const float *x[1 + MAX_LAYERS] = {t->z};
     float *y[1 + MAX_LAYERS] = {t->logits};
-    const size_t d = (size_t)t->hidden;
     int count = 1;
     for (int i = 0; i < t->layers && t->recall; i++, count++) {
         l[count] = &t->hh[i];
-        x[count] = t->now->state + d * (2 * (size_t)i + 1);
-        y[count] = t->now->recalled + 4 * d * (size_t)i;
+        x[count] = t->memory[i][0].h;
+        y[count] = t->memory[i][0].recalled;
     }
     t->recall = false;
     rs_arena_reset(&t->step);
@@ -110,7 +107,7 @@ static bool best(void *net, int frame, struct rs_step *step)
     const float *heard = t->heard + (size_t)frame * (size_t)t->joint;
     const int tokens = t->pieces + 1;
     for (int i = 0; i < t->joint; i++)
-        t->z[i] = heard[i] + t->now->said[i];
+        t->z[i] = heard[i] + t->slots[0].said[i];
     t->activate(t->z, t->joint, t->z);
     if (!score(t))
         return false;
@@ -131,10 +128,12 @@ static bool take(void *net, int token)
 /* The start: h is 0, and what is remembered is the bias alone. */
 static bool recall_nothing(struct rs_transducer *t)
 {
-    memset(t->now->state, 0, 2 * sizeof *t->now->state * (size_t)t->hidden * (size_t)t->layers);
     for (int i = 0; i < t->layers; i++) {
+        const struct rs_lstm_memory *m = &t->memory[i][0];
+        memset(m->cell, 0, (size_t)t->hidden * sizeof *m->cell);
+        memset(m->h, 0, (size_t)t->hidden * sizeof *m->h);
         rs_arena_reset(&t->step);
-        if (!rs_linear_vector(&t->hh[i], t->pool, &t->step, t->now->state, t->now->recalled + 4 * (size_t)t->hidden * (size_t)i))
+        if (!rs_linear_vector(&t->hh[i], t->pool, &t->step, m->h, m->recalled))
             return false;
     }
     return true;
@@ -164,29 +163,37 @@ static const float *beam_score(void *net, const int *slots, int n, int frame)
     return score_rows(t, n) ? t->logits : NULL;
 }
 
-/* How likely each piece is before it is heard: what the neural language model says for it, and against it what the
- * predictor alone would say, at an average frame. */
+/* What the predictor alone would say, at an average frame. */
 static bool set_expected(struct rs_transducer *t, const int *slots, int n)
 {
-    const struct rs_model_config *c = t->config;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < t->joint; j++)
             t->z[i * t->joint + j] = t->common[j] + t->slots[slots[i]].said[j];
     if (!score_rows(t, n))
         return false;
     for (int i = 0; i < n; i++) {
-        const float *x = t->logits + (size_t)i * (size_t)t->outputs, top = x[rs_argmax(x, t->pieces)];
-        const float *next = t->neural ? rs_neural_lm_next(t->neural, slots[i]) : NULL;
-        const float norm = rs_log_sum_exp(x, t->pieces, top);
+        const float *x = t->logits + (size_t)i * (size_t)t->outputs;
+        const float norm = rs_log_sum_exp(x, t->pieces, x[rs_argmax(x, t->pieces)]);
         for (int j = 0; j < t->pieces; j++)
-            t->slots[slots[i]].expected[j] = (next ? c->lm_neural * next[j] : 0) - c->lm_prior * (x[j] - norm);
+            t->slots[slots[i]].expected[j] = x[j] - norm;
     }
     return true;
 }
 
+/* How likely the token is before it is heard: what the neural language model says for it, and against it what the
+ * predictor would say anyway. */
 static float beam_expected(void *net, int slot, int token)
 {
-    return ((const struct rs_transducer *)net)->slots[slot].expected[token];
+    const struct rs_transducer *t = net;
+    const struct rs_model_config *c = t->config;
+    const float next = t->neural ? c->lm_neural * rs_neural_lm_next(t->neural, slot)[token] : 0;
+    return next - c->lm_prior * t->slots[slot].expected[token];
+}
+
+static float beam_ends(void *net, int slot)
+{
+    const struct rs_transducer *t = net;
+    return t->config->lm_end * *rs_neural_lm_next(t->neural, slot);
 }
 
 /* The two heads need not speak at the very same frame. */
@@ -223,9 +230,10 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
     return true;
 }
 
-static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+struct taking { struct rs_transducer *t; const int *from, *tokens, *to; int n; bool predicted, read; };
+
+static bool predict_rows(struct rs_transducer *t, const int *from, const int *tokens, const int *to, int n)
 {
-    struct rs_transducer *t = net;
     for (int i = 0; i < n && !t->answers; i++)
         rs_tensor_row(t->embed, tokens[i], t->x + (size_t)i * (size_t)t->hidden);
     for (int l = 0; l < t->layers; l++)
@@ -233,14 +241,33 @@ static bool beam_take(void *net, const int *from, const int *tokens, const int *
             return false;
     for (int i = 0; i < n; i++)
         memcpy(t->slots[to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
-    if (t->neural && !rs_neural_lm_take(t->neural, from, tokens, to, n))
-        return false;
     return set_expected(t, to, n);
+}
+
+static void take_part(void *arg, int part, int parts)
+{
+    struct taking *k = arg;
+    if (part == 0)
+        k->predicted = predict_rows(k->t, k->from, k->tokens, k->to, k->n);
+    if (part == (parts > 1))
+        k->read = !k->t->neural || rs_neural_lm_take(k->t->neural, k->from, k->tokens, k->to, k->n);
+}
+
+/* The predictor and the language model have nothing to tell each other: two threads take one each, and find its weights in
+ * their cache. */
+static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+{
+    struct rs_transducer *t = net;
+    struct taking k = {t, from, tokens, to, n, false, false};
+    if (t->neural && !rs_neural_lm_recall(t->neural, t->pool, from, n))
+        return false;
+    rs_pool_run(t->neural ? t->pool : NULL, take_part, &k);
+    return k.predicted && k.read;
 }
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL, t};
+    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL, t->neural && t->config->lm_end > 0 ? beam_ends : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
@@ -270,7 +297,6 @@ int rs_transducer_run(struct rs_transducer *t, const float *encoded, int frames,
     t->heard = heard;
     t->ctc = ctc;
     t->frames = frames;
-    t->now = t->slots;
     rs_pool_busy(t->pool);
     int rc = recall_nothing(t) && predict(t, NULL) ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
     if (!rc && t->lm)
@@ -356,13 +382,11 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
     const size_t d = (size_t)t->hidden;
     const size_t rows = t->lm ? RS_BEAM_WIDTH : 1;
     for (int i = 0; i < (t->lm ? RS_BEAM_SLOTS : 1); i++) {
-        t->slots[i].state = rs_weights_room(w, 2 * d * (size_t)t->layers);
-        t->slots[i].recalled = rs_weights_room(w, 4 * d * (size_t)t->layers);
         t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
         t->slots[i].expected = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
-        for (size_t l = 0; l < (size_t)t->layers && !w->rc; l++)
-            t->memory[l][i] = (struct rs_lstm_memory){.cell = t->slots[i].state + 2 * d * l, .h = t->slots[i].state + d * (2 * l + 1),
-                                                      .recalled = t->slots[i].recalled + 4 * d * l};
+        for (int l = 0; l < t->layers; l++)
+            t->memory[l][i] = (struct rs_lstm_memory){.cell = rs_weights_room(w, d), .h = rs_weights_room(w, d),
+                                                      .recalled = rs_weights_room(w, 4 * d)};
     }
     t->x = rs_weights_room(w, rows * d);
     t->gates = rs_weights_room(w, rows * 4 * d);
@@ -408,8 +432,8 @@ static void load_language_model(struct rs_transducer *t, struct rs_weights *w)
     for (int i = 0; i < t->n_durations && !w->rc; i++)
         if (t->durations[i] > RS_BEAM_DURATION)
             w->rc = rs_fail(w->e, RS_E_MODEL_UNSUPPORTED, "%s has a language model and durations above %d", w->model->path, RS_BEAM_DURATION);
-    const bool numbers = isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc + c->lm_unknown + c->lm_neural) && c->lm_weight >= 0 &&
-                         c->lm_ctc >= 0 && c->lm_unknown >= 0;
+    const bool numbers = isfinite(c->lm_weight + c->lm_prior + c->lm_bonus + c->lm_ctc + c->lm_unknown + c->lm_neural + c->lm_end) && c->lm_weight >= 0 &&
+                         c->lm_ctc >= 0 && c->lm_unknown >= 0 && c->lm_end >= 0;
     if (!w->rc && (ngrams->type != RS_I8 || (words && words->type != RS_I8) || !numbers))
         w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "the language model in %s is damaged: fetch the model again", w->model->path);
     if (!w->rc)

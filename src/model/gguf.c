@@ -233,6 +233,7 @@ static int read_config(struct file *f)
     c->lm_ctc = (float)number(f, "rec-stt.lm.ctc", 0);
     c->lm_unknown = (float)number(f, "rec-stt.lm.unknown", 0);
     c->lm_neural = (float)number(f, "rec-stt.lm.neural", 0);
+    c->lm_end = (float)number(f, "rec-stt.lm.end", 0);
     const struct text activation = string(f, "parakeet.joint.activation stt.parakeet.joint.activation");
     copy(c->activation, sizeof c->activation, activation.len ? activation : (struct text){"relu", 4});
     read_durations(f);

@@ -113,6 +113,7 @@ static void put_keys(struct out *o)
         key_real(o, "rec-stt.lm.ctc", (double)c->lm_ctc);
         key_real(o, "rec-stt.lm.unknown", (double)c->lm_unknown);
         key_real(o, "rec-stt.lm.neural", (double)c->lm_neural);
+        key_real(o, "rec-stt.lm.end", (double)c->lm_end);
     }
     if (c->n_durations) {
         key(o, "asr.tdt.durations", ARRAY);

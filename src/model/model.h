@@ -27,7 +27,7 @@ struct rs_model_config {
     float preemphasis, log_guard;       /* 0.97, 2^-24 */
     bool normalize;                     /* per_feature; false for "NA" */
     char activation[12];                /* joint: "relu" */
-    float lm_weight, lm_prior, lm_bonus, lm_ctc, lm_unknown, lm_neural;     /* for the tensors lm.*: asr/beam.h */
+    float lm_weight, lm_prior, lm_bonus, lm_ctc, lm_unknown, lm_neural, lm_end;     /* for the tensors lm.*: asr/beam.h */
 };
 
 #define RS_SPACE "\xe2\x96\x81"      /* ▁: with it begins a piece that begins a word */

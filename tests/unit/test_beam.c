@@ -106,7 +106,7 @@ enum { PIECES = 4, BLANK = 4, OUTPUTS = 8, FRAMES = 8 };
 static const int durations[] = {0, 1, 2};
 
 /* What is heard at a frame, whatever was said before; `hurt` after piece 3. */
-struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, now; };
+struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, now, taken; };
 
 static const float *score(void *net, const int *slots, int n, int frame)
 {
@@ -130,6 +130,7 @@ static bool take(void *net, const int *from, const int *tokens, const int *to, i
     for (int i = 0; i < n; i++) {
         CHECK(to[i] > 0 && from[i] != to[i]);
         s->last[to[i]] = tokens[i];
+        s->taken++;
     }
     return true;
 }
@@ -156,11 +157,15 @@ static struct net silence(void)
 /* Another head, which hears 2 in frame 1 and is not sure of anything else. */
 static float second(void *net, int frame, int token) { return net && frame == 1 && token == 2 ? 0 : -3; }
 static bool two_heads;
+
+/* No sentence ends after 1, where somebody asks. */
+static float ends(void *net, int slot) { return ((struct net *)net)->last[slot] == 1 ? -4 : 0; }
+static bool whole_sentences;
 static const struct rs_words *words;
 
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
-    const struct rs_beam_net net = {score, take, expected, two_heads ? second : NULL, s};
+    const struct rs_beam_net net = {score, take, expected, two_heads ? second : NULL, whole_sentences ? ends : NULL, s};
     const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .words = words, .unknown = 1, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
@@ -193,6 +198,41 @@ static void clear_speech(void)
     t = search(&s, n, 0, 0);
     CHECK_NEAR(t.count ? t.tokens[0].confidence : 0, 0.99, 1e-3);
     expect(&t, "1@0 1@0 1@0 3@2 ");
+    rs_ngram_close(n);
+}
+
+/* What is the likelier reading until there is no more to hear. */
+static void a_sentence_ends(void)
+{
+    static _Alignas(8) struct image m;
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    hear(&s, 2, 1, 0, 0.6f, 0, 0.4f, 0);
+    struct rs_transcript t = search(&s, n, 0, 0);
+    expect(&t, "1@2 ");
+    whole_sentences = true;
+    t = search(&s, n, 0, 0);
+    expect(&t, "3@2 ");
+    hear(&s, FRAMES - 1, 1, 0, 0.6f, 0, 0.4f, 0);         /* and where the very last frame has a token */
+    t = search(&s, n, 0, 0);
+    expect(&t, "1@2 3@7 ");
+    whole_sentences = false;
+    rs_ngram_close(n);
+}
+
+/* The same token from the same start in several frames: the predictor hears it once. */
+static void equal_tokens_are_heard_once(void)
+{
+    static _Alignas(8) struct image m;
+    m = small_model();
+    struct rs_ngram *n = open_small(&m);
+    struct net s = silence();
+    for (int i = 1; i < 4; i++)
+        hear(&s, i, 1, 0, 0, 0, 0.5f, 0.5f);
+    struct rs_transcript t = search(&s, n, 0, -3);       /* a token costs so much that two are never looked at */
+    rs_transcript_free(&t);
+    CHECK(s.taken >= 1 && s.taken <= 2);
     rs_ngram_close(n);
 }
 
@@ -342,6 +382,8 @@ int main(void)
     RUN(backing_off);
     RUN(damaged);
     RUN(clear_speech);
+    RUN(a_sentence_ends);
+    RUN(equal_tokens_are_heard_once);
     RUN(the_language_model_decides);
     RUN(what_is_expected_decides);
     RUN(the_other_head_decides);
