@@ -353,14 +353,32 @@ static void pack(const float *x, ptrdiff_t xs, int k, int n, float *to)
 
 static void pack_turned(const float *x, ptrdiff_t xs, int first, int n, int rows, int k, float *to)
 {
-    for (int c = 0; c < n; c += PANEL, to += (ptrdiff_t)PANEL * k)
-        for (int i = 0; i < PANEL; i++) {
+    static const float nothing[LANES];
+    const int all = (n + PANEL - 1) / PANEL * PANEL;
+    for (int c = 0; c < all; c += LANES) {
+        float *panel = to + (ptrdiff_t)(c / PANEL) * PANEL * k + c % PANEL;
+        const float *from[LANES];
+        bool there[LANES];
+        for (int i = 0; i < LANES; i++) {
             const int row = first + c + i;
-            const float *from = x + row * xs;
-            const bool there = c + i < n && row >= 0 && row < rows;
-            for (int j = 0; j < k; j++)
-                to[j * PANEL + i] = there ? from[j] : 0;
+            there[i] = c + i < n && row >= 0 && row < rows;
+            from[i] = there[i] ? x + row * xs : nothing;
         }
+        int j = 0;
+        for (; j + LANES <= k; j += LANES) {
+            vf block[LANES];
+            UNROLL
+            for (int i = 0; i < LANES; i++)
+                block[i] = load(there[i] ? from[i] + j : nothing);
+            transpose(block);
+            UNROLL
+            for (int i = 0; i < LANES; i++)
+                store(panel + (ptrdiff_t)(j + i) * PANEL, block[i]);
+        }
+        for (; j < k; j++)
+            for (int i = 0; i < LANES; i++)
+                panel[(ptrdiff_t)j * PANEL + i] = there[i] ? from[i][j] : 0;
+    }
 }
 
 static void panels(const float *a, ptrdiff_t as, int m, const float *b, int count, int k, float *y, ptrdiff_t ys)

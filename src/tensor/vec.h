@@ -61,6 +61,35 @@ static inline vf min2(vf a, vf b)
 #endif
 }
 
+/* Of two vectors the first halves or the second ones, their elements in turns. */
+#if WIDTH == 64
+#define FIRST_HALVES(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define SECOND_HALVES(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif WIDTH == 32
+#define FIRST_HALVES(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define SECOND_HALVES(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define FIRST_HALVES(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define SECOND_HALVES(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* LANES rows of as many elements become columns: each step halves the distance between neighbours. */
+static inline __attribute__((always_inline)) void transpose(vf *rows)
+{
+    UNROLL
+    for (int step = 1; step < LANES; step *= 2) {
+        vf next[LANES];
+        UNROLL
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = FIRST_HALVES(rows[i], rows[i + LANES / 2]);
+            next[2 * i + 1] = SECOND_HALVES(rows[i], rows[i + LANES / 2]);
+        }
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            rows[i] = next[i];
+    }
+}
+
 static inline float sum_lanes(vf v)
 {
     float s = 0;
