@@ -1,4 +1,4 @@
-/* Inside rs_attention: one head at a time, in f32 or on AMX tiles in bf16. */
+/* Inside rs_attention: one head at a time, in f32, in 16 bits or on AMX tiles in bf16. */
 #ifndef RS_ATTENTION_H
 #define RS_ATTENTION_H
 
@@ -8,11 +8,16 @@
 size_t rs_attention_f32_room(const struct rs_attention *t);
 void rs_attention_f32(const struct rs_attention *t, int head, void *scratch);
 
+/* 16-bit products with 32-bit sums; kernels that have panels16. */
+size_t rs_attention_i16_room(const struct rs_attention *t);
+void rs_attention_i16(const struct rs_attention *t, int head, void *scratch);
+
 /* bf16 products with f32 sums; heads of 32, 64, 96 … values. */
 size_t rs_attention_amx_room(const struct rs_attention *t);
 void rs_attention_amx(const struct rs_attention *t, int head, void *scratch);
 
-/* Whether rs_attention may use tiles: follows the backend, as the kernels do. */
-void rs_attention_use_tiles(bool tiles);
+/* What rs_attention uses: follows the backend, as the kernels do. */
+enum rs_attention_kind { RS_ATTENTION_F32, RS_ATTENTION_I16, RS_ATTENTION_TILES };
+void rs_attention_use(enum rs_attention_kind kind);
 
 #endif

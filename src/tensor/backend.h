@@ -12,6 +12,7 @@
 #ifndef RS_BACKEND_H
 #define RS_BACKEND_H
 
+#include "tensor/attention.h"
 #include "tensor/linear.h"
 
 #define RS_TILE 1024
@@ -44,7 +45,7 @@ struct rs_backend {
                       ptrdiff_t stride);
     /* Rows that something computes one at a time, without an f32 copy of all in memory; NULL: the plain way. */
     bool (*make_rows)(struct rs_rows *r, struct rs_pool *pool, struct rs_arena *a, rs_row_maker *make, void *arg);
-    bool tiles;                                     /* attention may use AMX too */
+    enum rs_attention_kind attention;
     const char *order;                              /* its packed order and version (pack.h); NULL: none */
     int bits;                                       /* int8: 4 where large matrices are kept in 4 bits */
     int levels;                                     /* int8: activations are quantised to ±levels */

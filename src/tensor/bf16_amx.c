@@ -226,5 +226,5 @@ static bool vectors(const struct rs_linear *const *l, const float *const *x, flo
 
 const struct rs_backend rs_bf16_amx = {
     .name = "bf16-amx", .usable = usable, .kernels = kernels, .init = init, .prepare = prepare, .apply = apply,
-    .vectors = vectors, .tiles = true, .order = "bf16-x86-1",
+    .vectors = vectors, .attention = RS_ATTENTION_TILES, .order = "bf16-x86-1",
 };

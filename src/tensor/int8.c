@@ -321,18 +321,18 @@ static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 #define ORDER(bits) (bits == 4 ? "int4-2" : "int8-1")
 #endif
 
-#define BACKEND(id, words, width, can, table, limit, most, amx, f) \
+#define BACKEND(id, words, width, can, table, limit, most, kind, f) \
     const struct rs_backend id = { \
         .name = words, .usable = can, .kernels = table, .init = rs_int8_init, .prepare = rs_int8_prepare, \
         .make_rows = rs_int8_make_rows, .apply = rs_int8_apply, .apply_all = rs_int8_apply_all, .vectors = rs_int8_vectors, .bits = width, .levels = limit, .crowd = most, \
-        .tiles = amx, .order = ORDER(width), .product = (void (*)(void))f, \
+        .attention = kind, .order = ORDER(width), .product = (void (*)(void))f, \
     }
 /* The same instructions under int8 and under 4-bit storage. */
-#define BOTH(isa, words, can, table, limit, most, amx) \
-    BACKEND(rs_int8_##isa, "int8-" words, 8, can, table, limit, most, amx, rs_int8_columns_##isa); \
-    BACKEND(rs_int4_##isa, "int4-" words, 4, can, table, limit, most, amx, rs_int8_columns_##isa)
+#define BOTH(isa, words, can, table, limit, most, kind) \
+    BACKEND(rs_int8_##isa, "int8-" words, 8, can, table, limit, most, kind, rs_int8_columns_##isa); \
+    BACKEND(rs_int4_##isa, "int4-" words, 4, can, table, limit, most, kind, rs_int8_columns_##isa)
 
-BACKEND(rs_int8_portable, "int8-portable", 8, always, portable, 127, NULL, false, rs_int8_columns_portable);
+BACKEND(rs_int8_portable, "int8-portable", 8, always, portable, 127, NULL, RS_ATTENTION_F32, rs_int8_columns_portable);
 
 #if defined __x86_64__
 static bool has_amx(void) { return rs_cpu_has(RS_CPU_AMX_INT8) && rs_cpu_allow_amx(); }
@@ -341,13 +341,13 @@ static bool has_avxvnni(void) { return rs_cpu_has(RS_CPU_AVXVNNI); }
 static bool has_avx2(void) { return rs_cpu_has(RS_CPU_AVX2); }
 static const struct rs_kernels *avx2(void) { return &rs_kernels_avx2; }
 static const struct rs_kernels *avx512(void) { return &rs_kernels_avx512; }
-BOTH(amx, "amx", has_amx, avx512, 127, NULL, true);
-BOTH(vnni, "vnni", has_vnni, avx512, 127, NULL, false);
-BOTH(avxvnni, "avxvnni", has_avxvnni, avx2, 127, NULL, false);
-BOTH(avx2, "avx2", has_avx2, avx2, 63, rs_int8_crowd_avx2, false);
+BOTH(amx, "amx", has_amx, avx512, 127, NULL, RS_ATTENTION_TILES);
+BOTH(vnni, "vnni", has_vnni, avx512, 127, NULL, RS_ATTENTION_I16);
+BOTH(avxvnni, "avxvnni", has_avxvnni, avx2, 127, NULL, RS_ATTENTION_I16);
+BOTH(avx2, "avx2", has_avx2, avx2, 63, rs_int8_crowd_avx2, RS_ATTENTION_I16);
 #elif defined __aarch64__
 static bool has_dotprod(void) { return rs_cpu_has(RS_CPU_DOTPROD); }
 static bool has_i8mm(void) { return rs_cpu_has(RS_CPU_DOTPROD | RS_CPU_I8MM); }
-BOTH(dotprod, "dotprod", has_dotprod, portable, 127, NULL, false);
-BOTH(i8mm, "i8mm", has_i8mm, portable, 127, NULL, false);
+BOTH(dotprod, "dotprod", has_dotprod, portable, 127, NULL, RS_ATTENTION_F32);
+BOTH(i8mm, "i8mm", has_i8mm, portable, 127, NULL, RS_ATTENTION_F32);
 #endif

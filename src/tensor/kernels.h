@@ -44,6 +44,13 @@ struct rs_kernels {
     void (*pack_turned)(const float *x, ptrdiff_t xs, int first, int n, int rows, int k, float *to);
     /* y[i, 0…panels·panel) = Σ_j a[i, j]·B[j, :] */
     void (*panels)(const float *a, ptrdiff_t as, int m, const float *b, int panels, int k, float *y, ptrdiff_t ys);
+    /* The same in 16 bits, whose products of two are added in 32: half the work. NULL where the CPU has none.
+     * A row of n values is (n + 1) / 2 pairs; B's panels are [pairs][panel][2]. */
+    float (*largest)(const float *x, ptrdiff_t xs, int m, int n);          /* the largest |x| of m rows */
+    void (*narrow)(const float *x, int n, float by, int16_t *y);           /* y = round(by·x), a pair filled with 0 */
+    void (*pack_pairs)(const float *x, ptrdiff_t xs, int k, int n, float by, int16_t *to);
+    /* y = scale·Σ; as in pairs. */
+    void (*panels16)(const int16_t *a, ptrdiff_t as, int m, const int16_t *b, int panels, int pairs, float scale, float *y, ptrdiff_t ys);
     /* y = (add ? y : 0) + alpha·act(v·scale + bias); scale and bias may be NULL. */
     void (*finish)(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool add, float *y);
 };

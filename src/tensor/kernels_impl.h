@@ -392,6 +392,117 @@ static void panels(const float *a, ptrdiff_t as, int m, const float *b, int coun
     }
 }
 
+#if WIDTH >= 32
+static float largest(const float *x, ptrdiff_t xs, int m, int n)
+{
+    vf most[4] = {{0}};
+    for (int r = 0; r < m; r++, x += xs) {
+        int i = 0;
+        for (; i + 4 * LANES <= n; i += 4 * LANES)
+            UNROLL
+            for (int j = 0; j < 4; j++)
+                most[j] = max2(abs_v(load(x + i + j * LANES)), most[j]);
+        for (; i < n; i += LANES)
+            most[0] = max2(abs_v(load_n(x + i, n - i)), most[0]);
+    }
+    return max_lanes(max2(max2(most[0], most[1]), max2(most[2], most[3])));
+}
+
+/* The lower halves of 32-bit lanes, in sequence. */
+static inline void store_low(vi v, int16_t *y)
+{
+#if WIDTH == 64
+    _mm256_storeu_si256((__m256i *)y, _mm512_cvtepi32_epi16((__m512i)v));
+#else
+    const __m256i pairs = _mm256_packs_epi32((__m256i)v, (__m256i)v);
+    _mm_storeu_si128((__m128i *)y, _mm256_castsi256_si128(_mm256_permute4x64_epi64(pairs, 8)));
+#endif
+}
+
+static void narrow(const float *x, int n, float by, int16_t *y)
+{
+    const vf f = splat(by);
+    vi r;
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        round_magic(load(x + i) * f, &r);
+        store_low(r, y + i);
+    }
+    if (i < n) {
+        int16_t last[LANES];
+        round_magic(load_part(x + i, n - i) * f, &r);
+        store_low(r, last);
+        memcpy(y + i, last, (size_t)(n - i + (n & 1)) * sizeof *y);
+    }
+}
+
+static void pack_pairs(const float *x, ptrdiff_t xs, int k, int n, float by, int16_t *to)
+{
+    const vf f = splat(by);
+    for (int c = 0; c < n; c += PANEL)
+        for (int j = 0; j < k; j += 2)
+            for (int i = 0; i < PANEL; i += LANES, to += 2 * LANES) {
+                const int left = n - c - i;
+                const float *at = x + j * xs + c + i;
+                vi first = {0}, second = {0};
+                if (left > 0)
+                    round_magic(load_n(at, left) * f, &first);
+                if (left > 0 && j + 1 < k)
+                    round_magic(load_n(at + xs, left) * f, &second);
+                const vi both = (first & 0xffff) | second << 16;
+                memcpy(to, &both, sizeof both);
+            }
+}
+
+/* AVX-512 has the addition in the same instruction where it has VNNI, as every CPU has that these products run on. */
+#if WIDTH == 64
+#define PAIRS __attribute__((target("avx512vnni")))
+#define ADD_PAIRS(sum, a, b) _mm512_dpwssd_epi32(sum, a, b)
+typedef __m512i vpairs;
+#else
+#define PAIRS
+#define ADD_PAIRS(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+typedef __m256i vpairs;
+#endif
+
+static PAIRS inline __attribute__((always_inline)) void pairs_block(const int16_t *a, ptrdiff_t as, const int16_t *b, int pairs,
+                                                                    int rows, float scale, float *y, ptrdiff_t ys)
+{
+    vpairs acc[MIX_ROWS][2] = {0};
+    for (int j = 0; j < pairs; j++, b += 2 * PANEL) {
+        vpairs b0, b1;
+        memcpy(&b0, b, sizeof b0);
+        memcpy(&b1, b + PANEL, sizeof b1);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            int32_t pair;
+            memcpy(&pair, a + 2 * (r * as + j), sizeof pair);
+            const vpairs f = (vpairs)(pair - (vi){0});
+            acc[r][0] = ADD_PAIRS(acc[r][0], f, b0);
+            acc[r][1] = ADD_PAIRS(acc[r][1], f, b1);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+        for (int c = 0; c < 2; c++) {
+            const vf v = __builtin_convertvector((vi)acc[r][c], vf) * scale;
+            memcpy(y + r * ys + c * LANES, &v, sizeof v);
+        }
+}
+
+static PAIRS void panels16(const int16_t *a, ptrdiff_t as, int m, const int16_t *b, int count, int pairs, float scale, float *y, ptrdiff_t ys)
+{
+    for (int p = 0; p < count; p++, b += (ptrdiff_t)2 * PANEL * pairs, y += PANEL) {
+        int i = 0;
+        for (; i + MIX_ROWS <= m; i += MIX_ROWS)
+            pairs_block(a + 2 * i * as, as, b, pairs, MIX_ROWS, scale, y + i * ys, ys);
+        for (; i < m; i++)
+            pairs_block(a + 2 * i * as, as, b, pairs, 1, scale, y + i * ys, ys);
+    }
+}
+#endif
+
 static void finish(const float *v, const float *scale, const float *bias, int n, enum rs_act act, float alpha, bool accumulate,
                    float *y)
 {
@@ -412,4 +523,7 @@ const struct rs_kernels TABLE = {
     .sigmoid = sigmoid, .argmax = argmax, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
     .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels,
+#if WIDTH >= 32
+    .largest = largest, .narrow = narrow, .pack_pairs = pack_pairs, .panels16 = panels16,
+#endif
 };

@@ -59,7 +59,8 @@ int rs_backend_choose(const struct rs_backend **out, const char *name, struct rs
             continue;
         if (any || !strcmp(name, (*b)->name)) {
             rs_kernels_use((*b)->kernels());
-            rs_attention_use_tiles((*b)->tiles && rs_cpu_has(RS_CPU_AMX_BF16));
+            rs_attention_use((*b)->attention == RS_ATTENTION_TILES && !rs_cpu_has(RS_CPU_AMX_BF16) ? RS_ATTENTION_I16
+                                                                                                   : (*b)->attention);
             *out = *b;
             return 0;
         }

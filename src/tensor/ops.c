@@ -129,20 +129,27 @@ static void attention_part(void *arg, int part, int parts)
         j->head(j->t, head, j->scratch + (size_t)part * j->each);
 }
 
-static atomic_bool tiles;
+static _Atomic(enum rs_attention_kind) in_use;
 
-void rs_attention_use_tiles(bool use)
+void rs_attention_use(enum rs_attention_kind kind)
 {
-    atomic_store(&tiles, use);
+    atomic_store(&in_use, kind);
 }
 
 bool rs_attention(const struct rs_attention *t, struct rs_pool *pool, struct rs_arena *a)
 {
-    struct attention_job j = {.t = t, .head = rs_attention_f32, .each = rs_attention_f32_room(t)};
+    struct attention_job j = {.t = t, .head = rs_attention_f32};
+    const enum rs_attention_kind kind = atomic_load(&in_use);
+    if (kind != RS_ATTENTION_F32 && rs_kernels()->panels16) {
+        j.head = rs_attention_i16;
+        j.each = rs_attention_i16_room(t);
+    } else {
+        j.each = rs_attention_f32_room(t);
+    }
 #if defined __x86_64__
     /* Tiles compute all scores: a narrow band over a long sound is better off without. */
     const bool band = t->left >= 0 && t->right >= 0 && t->n > 4 * (t->left + t->right);
-    if (atomic_load(&tiles) && t->dk % 32 == 0 && !band) {
+    if (kind == RS_ATTENTION_TILES && t->dk % 32 == 0 && !band) {
         j.head = rs_attention_amx;
         j.each = rs_attention_amx_room(t);
     }
