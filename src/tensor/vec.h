@@ -145,22 +145,32 @@ static inline vf inverse_v(vf x)
 #endif
 }
 
-#if WIDTH == 64
+#if WIDTH >= 32
 /* 2^t = 2^n · 2^f with |f| <= 1/2, which a polynomial of degree 5, fitted for the least relative error (1e-7),
  * gives; AVX-512 rounds and scales by 2^n in one instruction each. Half the work of exp_v, and most of what
  * a linear layer's activation costs. */
 static inline vf sigmoid_v(vf x)
 {
     const vf to2 = splat(-0x1.715476p+0f), v = min2(max2(x, splat(-87)), splat(87));
+    /* f: without the product's rounding */
+#if WIDTH == 64
     const vf n = (vf)_mm512_roundscale_ps((__m512)(v * to2), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const vf f = (vf)_mm512_fmsub_ps((__m512)v, (__m512)to2, (__m512)n);         /* without the product's rounding */
+    const vf f = (vf)_mm512_fmsub_ps((__m512)v, (__m512)to2, (__m512)n);
+#else
+    vi n;
+    const vf f = (vf)_mm256_fmsub_ps((__m256)v, (__m256)to2, (__m256)round_magic(v * to2, &n));
+#endif
     vf p = splat(0.0013264727f);
     p = p * f + splat(0.009671513f);
     p = p * f + splat(0.055507336f);
     p = p * f + splat(0.24022242f);
     p = p * f + splat(0.693147f);
     p = p * f + splat(1.f);
+#if WIDTH == 64
     return inverse_v(1.f + (vf)_mm512_scalef_ps((__m512)p, (__m512)n));
+#else
+    return inverse_v(1.f + (vf)((vi)p + (n << 23)));
+#endif
 }
 #else
 static inline vf sigmoid_v(vf x) { return inverse_v(1.f + exp_v(-x)); }
