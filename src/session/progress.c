@@ -27,6 +27,7 @@ static const int ARMS = 2;                         /* hops of speech (64 ms) bef
 static const double AFTER = 0.5;                   /* seconds kept behind the last thing heard */
 static const double HOLE = 1.5, MARGIN = 0.2;
 static const double PAUSE = 0.25;                  /* seconds of silence before the open chunk is decoded ahead */
+static const double BRIEF = 0.1;                   /* the same after a stop: it is likely to be the end */
 
 struct rs_progress {
     struct rs_progress_options o;
@@ -43,7 +44,7 @@ struct rs_progress {
     size_t hop_base;                   /* of which prob[0] is this one: as old as the sound that is kept */
     struct rs_speech_state speech;
     int run;                           /* hops of speech in a row */
-    bool ended, cut, finished;
+    bool ended, cut, finished, stopping;
     double cost_s;                     /* what the last decode took */
     double ahead_to;                   /* the last speech that was decoded ahead */
     char *text;
@@ -207,6 +208,7 @@ static void raise_flag(struct rs_progress *p, bool *flag)
 
 void rs_progress_end(struct rs_progress *p) { raise_flag(p, &p->ended); }
 void rs_progress_cut(struct rs_progress *p) { raise_flag(p, &p->cut); }
+void rs_progress_stopping(struct rs_progress *p) { raise_flag(p, &p->stopping); }
 
 void rs_progress_speech(struct rs_progress *p, struct rs_speech_state *s)
 {
@@ -244,7 +246,8 @@ bool rs_progress_wants_ahead(struct rs_progress *p)
     pthread_mutex_lock(&p->lock);
     const double now = total_s(p), due = (double)p->window / RS_SAMPLE_RATE + p->o.chunk_s;
     const bool wants = p->asr.run && !p->o.single_pass && !p->o.no_ahead && !p->ended && !p->cut && !full(p) && p->speech.any && !p->speech.speaking &&
-                       now - p->speech.last_s >= PAUSE && p->speech.last_s > p->ahead_to + 0.1 && due - now > 1.5 * p->cost_s;
+                       now - p->speech.last_s >= (p->stopping ? BRIEF : PAUSE) && p->speech.last_s > p->ahead_to + 0.1 &&
+                       (p->stopping || due - now > 1.5 * p->cost_s);
     pthread_mutex_unlock(&p->lock);
     return wants;
 }

@@ -56,6 +56,7 @@ void rs_progress_attach_recogniser(struct rs_progress *p, const struct rs_recogn
  * of this call was taken. Feeder's thread. */
 int rs_progress_feed(struct rs_progress *p, const float *pcm, size_t n, struct rs_err *e);
 void rs_progress_end(struct rs_progress *p);               /* no more audio will come */
+void rs_progress_stopping(struct rs_progress *p);          /* not much more will come */
 void rs_progress_cut(struct rs_progress *p);               /* SIGUSR1: the open chunk is due now */
 
 /* What the detector has heard so far. Any thread. */

@@ -56,6 +56,8 @@ static void stop(struct rs_recorder *r, const char *reason, int tail_ms)
             rs_timing_add(&r->timing, "recording", r->source ? "source" : r->backend, -1, r->first_sound_ns, r->stop_ns);
     }
     r->tail = tail_ms > 0 && !fallen_silent(r);
+    if (r->tail)
+        rs_progress_stopping(r->progress);
     rs_source_stop(r->source, r->tail ? tail_ms : 0);
 }
 

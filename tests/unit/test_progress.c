@@ -312,6 +312,38 @@ static void the_end_is_ready_before_the_stop(void)
     CHECK_INT(runs, 1);                          /* only the look ahead, nothing at the stop */
 }
 
+/* Whether the chunker would look ahead so long after the last word. */
+static bool looks_ahead(double after, bool stopping)
+{
+    const struct rs_progress_options o = {.chunk_s = 15, .overlap_s = 2, .max_backlog_s = 120};
+    struct rs_vad vad = {0};
+    struct rs_progress *p = NULL;
+    struct rs_err e = {0};
+    make_world(79, 9, 0);
+    world_s = world[n_words - 1].to + after;
+    const size_t n = (size_t)(world_s * RS_SAMPLE_RATE);
+    float *pcm = malloc(n * sizeof *pcm);
+    for (size_t i = 0; i < n; i++)
+        pcm[i] = (float)((double)i / 16777216.0);
+    CHECK_INT(rs_progress_new(&p, &vad, &o, &e), 0);
+    rs_progress_attach_recogniser(p, &fake);
+    CHECK_INT(rs_progress_feed(p, pcm, n, &e), 0);
+    if (stopping)
+        rs_progress_stopping(p);
+    const bool wants = rs_progress_wants_ahead(p);
+    rs_progress_free(p);
+    free(pcm);
+    return wants;
+}
+
+static void after_a_stop_a_brief_pause_is_enough(void)
+{
+    CHECK(!looks_ahead(0.2, false));
+    CHECK(looks_ahead(0.2, true));
+    CHECK(looks_ahead(0.35, false));
+    CHECK(!looks_ahead(0.05, true));
+}
+
 static void a_slow_engine_is_told_and_nothing_is_dropped(void)
 {
     const struct rs_progress_options o = {.chunk_s = 15, .overlap_s = 2, .max_backlog_s = 30};
@@ -339,6 +371,7 @@ int main(void)
     RUN(holes_are_decoded_again_or_reported);
     RUN(a_word_emitted_twice_at_one_place_is_one);
     RUN(the_end_is_ready_before_the_stop);
+    RUN(after_a_stop_a_brief_pause_is_enough);
     RUN(a_slow_engine_is_told_and_nothing_is_dropped);
     return REPORT();
 }
