@@ -7,7 +7,7 @@ train: TEXTs are files of clean sentences ("language_model.py text"), SHARE of a
 each other without a mark now and then, as sentences do in what people say: shuffle a file whose neighbours are alike.
 Where OUT.npz is there already, training goes on from it. It is written anew every minute; the learning rate falls on a
 line to nothing.
-measure: nats for each piece of the held-out transcripts, set by set.
+measure: nats for each piece of the held-out transcripts (given that there is one) and for their ends, set by set.
 """
 import argparse
 import os
@@ -152,11 +152,16 @@ def tell(model):
     pieces = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     for name, cache in SETS.items():
         store = Store(os.path.join(base_directory(), "cache", cache))
-        said = [[0] + pieces.encode(for_scoring(item[5])) for item in store.items if item[3] == name]
+        said = [[0] + pieces.encode(for_scoring(item[5])) + [0] for item in store.items if item[3] == name]
         rows = torch.zeros(max(map(len, said)), len(said), dtype=torch.long)
         for i, sentence in enumerate(said):
             rows[:len(sentence), i] = torch.tensor(sentence)
-        print("%s: %.3f" % (name, cost(model, rows)[0].mean()))
+        there = torch.arange(1, len(rows))[:, None] < torch.tensor([len(sentence) for sentence in said])
+        y = model(rows[:-1])[0]
+        ends = functional.log_softmax(y, 2)[:, :, 0]
+        goes_on = functional.cross_entropy(y[:, :, 1:].flatten(0, 1), (rows[1:] - 1).clamp(min=0).flatten(), reduction="none").view_as(ends)
+        last = there & (rows[1:] == 0)
+        print("%s: %.3f a piece, %.3f an end" % (name, goes_on[there & ~last].mean(), -ends[last].mean()))
 
 
 def main():
