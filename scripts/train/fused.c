@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bf16.h"
+#include "sigmoid.h"
 
 enum { WIDEST = 2048, TAPS = 9, REACH = TAPS / 2 };
 
@@ -30,11 +31,6 @@ static inline void store(void *x, size_t at, int n, int half, const float *from)
     }
     for (int i = 0; i < n; i++)
         ((bf16 *)x)[at + i] = down(from[i]);
-}
-
-static inline float sigmoid(float x)
-{
-    return 1 / (1 + expf(-x));
 }
 
 /* y = x * sigmoid(x) * mask; x, y [B][T][C], mask [B][C] f32. */

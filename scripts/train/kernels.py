@@ -16,7 +16,7 @@ def library():
     if _library is None:
         folder = os.path.dirname(os.path.abspath(__file__))
         sources, digest = [os.path.join(folder, name) for name in ("kernels.c", "fused.c", "half.c", "recurrent.c")], hashlib.sha256()
-        for source in [*sources, os.path.join(folder, "bf16.h")]:
+        for source in [*sources, os.path.join(folder, "bf16.h"), os.path.join(folder, "sigmoid.h")]:
             with open(source, "rb") as file:
                 digest.update(file.read())
         path = os.path.join(base_directory(), "work", "kernels-%s.so" % digest.hexdigest()[:12])
@@ -225,6 +225,7 @@ class Lstm(torch.autograd.Function):
     def forward(ctx, said, pieces, weight, h, c):
         steps, rows = pieces.shape
         size = h.shape[1]
+        assert size <= 2048, "recurrent.c has room for no more"
         turned = weight.detach().t().bfloat16().contiguous()
         recalled, gates = torch.empty(rows, 4 * size, dtype=torch.bfloat16), torch.empty(steps, rows, 4 * size, dtype=torch.bfloat16)
         cells, said_h = torch.empty(steps + 1, rows, size), torch.empty(steps + 1, rows, size, dtype=torch.bfloat16)

@@ -3,20 +3,12 @@
  *
  * Compiled by kernels.py.
  */
-#include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "bf16.h"
+#include "sigmoid.h"
 
 enum { LARGEST = 2048 };
-
-/* Beyond FAR nothing changes, and expf must not overflow: -ffast-math knows no infinity. */
-static inline float sigmoid(float x)
-{
-    const float FAR = 40;
-    return 1 / (1 + expf(x < -FAR ? FAR : -x));
-}
 
 /* One step of n histories. recalled [n][4H]: W_hh·h; said [pieces][4H]: what each piece adds, of which pieces [n] are
  * heard. c [n][H] becomes next; gates [n][4H] as they open, h [n][H]. */

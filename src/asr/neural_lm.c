@@ -44,7 +44,8 @@ bool rs_neural_lm_take(struct rs_neural_lm *l, const int *from, const int *piece
         const float *x = l->z + (size_t)l->pieces * (size_t)i, *going_on = x + 1;
         const float norm = rs_log_sum_exp(going_on, l->pieces - 1, going_on[rs_argmax(going_on, l->pieces - 1)]);
         float *next = l->next + (size_t)l->pieces * (size_t)to[i];
-        next[END] = -log1pf(expf(norm - x[END]));
+        const float far = norm - x[END];
+        next[END] = far > 80 ? -far : -log1pf(expf(far));
         for (int k = 1; k < l->pieces; k++)
             next[k] = x[k] - norm;
     }

@@ -267,7 +267,8 @@ static bool beam_take(void *net, const int *from, const int *tokens, const int *
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL, t->neural && t->config->lm_end > 0 ? beam_ends : NULL, t};
+    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL,
+                                    t->neural && t->config->lm_end > 0 ? beam_ends : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)
         rs_kernels()->add(t->heard + (size_t)i * (size_t)t->joint, t->joint, 1 / (float)frames, t->common);
@@ -384,7 +385,7 @@ static void get_room(struct rs_transducer *t, struct rs_weights *w)
     for (int i = 0; i < (t->lm ? RS_BEAM_SLOTS : 1); i++) {
         t->slots[i].said = rs_weights_room(w, (size_t)t->joint);
         t->slots[i].expected = t->lm ? rs_weights_room(w, (size_t)t->pieces) : NULL;
-        for (int l = 0; l < t->layers; l++)
+        for (int l = 0; l < t->layers && !w->rc; l++)               /* of a damaged model there may be too many */
             t->memory[l][i] = (struct rs_lstm_memory){.cell = rs_weights_room(w, d), .h = rs_weights_room(w, d),
                                                       .recalled = rs_weights_room(w, 4 * d)};
     }

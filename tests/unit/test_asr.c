@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "asr/asr.h"
+#include "model/model.h"
 
 #define TINY(name) "tests/fixtures/parity/tiny-" name ".gguf"
 
@@ -63,6 +64,39 @@ static void refusals(void)
     expect_refusal(TINY("tdt"), "f64-abacus", NULL, RS_E_USAGE);
     expect_refusal("/nowhere/model.gguf", NULL, NULL, RS_E_MODEL_MISSING);
     expect_refusal("models/rec-stt-vad.gguf", NULL, NULL, RS_E_MODEL_UNSUPPORTED);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct rs_tensor *)a)->name, ((const struct rs_tensor *)b)->name);
+}
+
+/* A predictor of one layer more than there is room for. */
+static void too_many_layers(void)
+{
+    static const char *const names[] = {"decoder.prediction.dec_rnn.lstm.weight_ih_l1", "decoder.prediction.dec_rnn.lstm.weight_ih_l2",
+                                        "decoder.prediction.dec_rnn.lstm.weight_ih_l3", "decoder.prediction.dec_rnn.lstm.weight_ih_l4"};
+    struct rs_model *m = NULL;
+    struct rs_asr *a = NULL;
+    struct rs_err e = {0};
+    const struct rs_asr_options o = {.backend = "f32-portable", .threads = 1};
+    CHECK_INT(rs_model_open(&m, TINY("tdt"), &e), 0);
+    struct rs_tensor *own = m->tensors, *more = calloc((size_t)m->n_tensors + 4, sizeof *more);
+    const struct rs_tensor *first = rs_model_find(m, "decoder.prediction.dec_rnn.lstm.weight_ih_l0");
+    CHECK(first);
+    memcpy(more, own, (size_t)m->n_tensors * sizeof *more);
+    for (int i = 0; first && i < 4; i++) {
+        more[m->n_tensors] = *first;
+        more[m->n_tensors++].name = names[i];
+    }
+    qsort(more, (size_t)m->n_tensors, sizeof *more, by_name);
+    m->tensors = more;
+    CHECK_INT(rs_asr_open_model(&a, m, &o, &e), -RS_E_MODEL_BAD);
+    CHECK(!a && strstr(e.msg, "decoder"));
+    m->tensors = own;
+    m->n_tensors -= 4;
+    rs_model_close(m);
+    free(more);
 }
 
 /* Monotone, inside the sound, words that cover all tokens in order; the joined words are the text. */
@@ -149,6 +183,7 @@ int main(void)
 {
     RUN(facts);
     RUN(refusals);
+    RUN(too_many_layers);
     RUN(every_head);
     RUN(bad_samples_count_as_silence);
     return REPORT();
