@@ -83,7 +83,8 @@ static inline const int8_t *rs_int8_row(const struct rs_int8_job *j, int row)
 rs_int8_columns rs_int8_columns_portable, rs_int8_columns_amx, rs_int8_columns_vnni, rs_int8_columns_avxvnni,
     rs_int8_columns_avx2, rs_int8_columns_dotprod, rs_int8_columns_i8mm;
 
-enum { RS_INT8_CROWD = 255 };            /* the most that a row may have */
+enum { RS_INT8_CROWD = 255,              /* the most that a row may have */
+       RS_INT8_ROOMY = 15 };             /* levels of which sixteen always fit; what is no number fits in none */
 int rs_int8_crowd_avx2(const int8_t *row, int kpad);
 
 /* The f32 family: y = (add ? y : 0) + alpha·x·Wᵀ for m rows and n outputs. */

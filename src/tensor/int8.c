@@ -113,7 +113,7 @@ static void quantize_row(const struct rs_rows *r, const float *x, int i)
     int8_t *q = (int8_t *)r->q + (size_t)(i / 16) * 16 * kpad + i % 16 * 64;
     for (int levels = b->levels, crowd = 0;; levels = (levels * (RS_INT8_CROWD - 8) - 1) / crowd) {       /* 8: rounded up */
         r->scale[i] = rs_kernels()->quantize(x, r->k, (int)kpad, levels, q, &r->sum[i]);
-        crowd = b->crowd ? b->crowd(q, (int)kpad) : 0;
+        crowd = b->crowd && levels > RS_INT8_ROOMY ? b->crowd(q, (int)kpad) : 0;
         if (crowd <= RS_INT8_CROWD)
             return;
     }

@@ -24,6 +24,7 @@ struct rs_kernels {
     void (*tanh)(const float *x, int n, float *y);
     void (*relu)(const float *x, int n, float *y);
     void (*exp)(const float *x, int n, float *y);
+    float (*largest)(const float *x, ptrdiff_t xs, int m, int n);          /* the largest |x| of m rows */
     int (*argmax)(const float *x, int n);                   /* the first of the largest */
     float (*sum_exp)(const float *x, int n, float from);    /* Σ e^(x − from) */
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
@@ -46,7 +47,6 @@ struct rs_kernels {
     void (*panels)(const float *a, ptrdiff_t as, int m, const float *b, int panels, int k, float *y, ptrdiff_t ys);
     /* The same in 16 bits, whose products of two are added in 32: half the work. NULL where the CPU has none.
      * A row of n values is (n + 1) / 2 pairs; B's panels are [pairs][panel][2]. */
-    float (*largest)(const float *x, ptrdiff_t xs, int m, int n);          /* the largest |x| of m rows */
     void (*narrow)(const float *x, int n, float by, int16_t *y);           /* y = round(by·x), a pair filled with 0 */
     void (*pack_pairs)(const float *x, ptrdiff_t xs, int k, int n, float by, int16_t *to);
     /* y = scale·Σ; as in pairs. */

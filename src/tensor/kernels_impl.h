@@ -93,21 +93,27 @@ static void add(const float *x, int n, float alpha, float *y)
         y[i] += alpha * x[i];
 }
 
+static float largest(const float *x, ptrdiff_t xs, int m, int n)
+{
+    vf most[4] = {{0}};
+    for (int r = 0; r < m; r++, x += xs) {
+        int i = 0;
+        for (; i + 4 * LANES <= n; i += 4 * LANES)
+            UNROLL
+            for (int j = 0; j < 4; j++)
+                most[j] = max2(abs_v(load(x + i + j * LANES)), most[j]);
+        for (; i < n; i += LANES)
+            most[0] = max2(abs_v(load_n(x + i, n - i)), most[0]);
+    }
+    return max_lanes(max2(max2(most[0], most[1]), max2(most[2], most[3])));
+}
+
 static float quantize(const float *x, int n, int padded, int levels, int8_t *q, int32_t *sum)
 {
-    vf m[4] = {{0}};
-    int i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        UNROLL
-        for (int j = 0; j < 4; j++)
-            m[j] = max2(abs_v(load(x + i + j * LANES)), m[j]);
-    }
-    for (; i < n; i += LANES)
-        m[0] = max2(abs_v(load_n(x + i, n - i)), m[0]);
-    const float amax = max_lanes(max2(max2(m[0], m[1]), max2(m[2], m[3]))), inverse = amax > 0 ? (float)levels / amax : 0;
+    const float amax = largest(x, 0, 1, n), inverse = amax > 0 ? (float)levels / amax : 0;
     const vf f = splat(inverse);
     vi total = {0};
-    i = 0;
+    int i = 0;
 #if WIDTH == 32
     /* AVX2 narrows only in halves of a register: four vectors at once, put in order in the end. */
     for (; i + 32 <= n; i += 32) {
@@ -357,19 +363,17 @@ static void pack_turned(const float *x, ptrdiff_t xs, int first, int n, int rows
     const int all = (n + PANEL - 1) / PANEL * PANEL;
     for (int c = 0; c < all; c += LANES) {
         float *panel = to + (ptrdiff_t)(c / PANEL) * PANEL * k + c % PANEL;
-        const float *from[LANES];
-        bool there[LANES];
+        const float *from[LANES];         /* NULL: zeros */
         for (int i = 0; i < LANES; i++) {
             const int row = first + c + i;
-            there[i] = c + i < n && row >= 0 && row < rows;
-            from[i] = there[i] ? x + row * xs : nothing;
+            from[i] = c + i < n && row >= 0 && row < rows ? x + row * xs : NULL;
         }
         int j = 0;
         for (; j + LANES <= k; j += LANES) {
             vf block[LANES];
             UNROLL
             for (int i = 0; i < LANES; i++)
-                block[i] = load(there[i] ? from[i] + j : nothing);
+                block[i] = load(from[i] ? from[i] + j : nothing);
             transpose(block);
             UNROLL
             for (int i = 0; i < LANES; i++)
@@ -377,7 +381,7 @@ static void pack_turned(const float *x, ptrdiff_t xs, int first, int n, int rows
         }
         for (; j < k; j++)
             for (int i = 0; i < LANES; i++)
-                panel[(ptrdiff_t)j * PANEL + i] = there[i] ? from[i][j] : 0;
+                panel[(ptrdiff_t)j * PANEL + i] = from[i] ? from[i][j] : 0;
     }
 }
 
@@ -393,21 +397,6 @@ static void panels(const float *a, ptrdiff_t as, int m, const float *b, int coun
 }
 
 #if WIDTH >= 32
-static float largest(const float *x, ptrdiff_t xs, int m, int n)
-{
-    vf most[4] = {{0}};
-    for (int r = 0; r < m; r++, x += xs) {
-        int i = 0;
-        for (; i + 4 * LANES <= n; i += 4 * LANES)
-            UNROLL
-            for (int j = 0; j < 4; j++)
-                most[j] = max2(abs_v(load(x + i + j * LANES)), most[j]);
-        for (; i < n; i += LANES)
-            most[0] = max2(abs_v(load_n(x + i, n - i)), most[0]);
-    }
-    return max_lanes(max2(max2(most[0], most[1]), max2(most[2], most[3])));
-}
-
 /* The lower halves of 32-bit lanes, in sequence. */
 static inline void store_low(vi v, int16_t *y)
 {
@@ -522,8 +511,8 @@ const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
     .sigmoid = sigmoid, .argmax = argmax, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
     .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
-    .pack_turned = pack_turned, .panels = panels,
+    .pack_turned = pack_turned, .panels = panels, .largest = largest,
 #if WIDTH >= 32
-    .largest = largest, .narrow = narrow, .pack_pairs = pack_pairs, .panels16 = panels16,
+    .narrow = narrow, .pack_pairs = pack_pairs, .panels16 = panels16,
 #endif
 };

@@ -7,7 +7,6 @@
 
 #include "tensor/attention.h"
 #include "tensor/backend.h"
-#include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
 /* Best first. Without any int8 dot product OpenBLAS is faster than int8 in plain C. 4-bit storage halves the
@@ -59,8 +58,7 @@ int rs_backend_choose(const struct rs_backend **out, const char *name, struct rs
             continue;
         if (any || !strcmp(name, (*b)->name)) {
             rs_kernels_use((*b)->kernels());
-            rs_attention_use((*b)->attention == RS_ATTENTION_TILES && !rs_cpu_has(RS_CPU_AMX_BF16) ? RS_ATTENTION_I16
-                                                                                                   : (*b)->attention);
+            rs_attention_use((*b)->attention);
             *out = *b;
             return 0;
         }

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "tensor/attention.h"
+#include "tensor/cpu.h"
 #include "tensor/backend.h"
 #include "tensor/kernels.h"
 
@@ -149,7 +150,7 @@ bool rs_attention(const struct rs_attention *t, struct rs_pool *pool, struct rs_
 #if defined __x86_64__
     /* Tiles compute all scores: a narrow band over a long sound is better off without. */
     const bool band = t->left >= 0 && t->right >= 0 && t->n > 4 * (t->left + t->right);
-    if (kind == RS_ATTENTION_TILES && t->dk % 32 == 0 && !band) {
+    if (kind == RS_ATTENTION_TILES && rs_cpu_has(RS_CPU_AMX_BF16) && t->dk % 32 == 0 && !band) {
         j.head = rs_attention_amx;
         j.each = rs_attention_amx_room(t);
     }

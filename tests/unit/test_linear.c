@@ -267,6 +267,33 @@ static void crowded_rows(void)
     free(y);
 }
 
+/* What is no number comes out as something, but it comes out. */
+static void no_numbers(void)
+{
+    enum { M = 9, N = 16, K = 128 };
+    float *x = rs_aligned(M * K, sizeof *x), *w = numbers(N * K), *y = numbers(M * N);
+    for (int i = 0; i < M * K; i++)
+        x[i] = i / K % 3 == 0 ? NAN : i / K % 3 == 1 ? INFINITY : i % 2 ? NAN : 1;
+    const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = sizeof(float[N][K])};
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        const struct rs_backend *chosen;
+        struct rs_linear l;
+        struct rs_rows r;
+        struct rs_arena a = {0};
+        if (!rs_backend_available(*b))
+            continue;
+        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
+        CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, NULL), 0);
+        CHECK(rs_rows_prepare(&r, *b, NULL, &a, x, K, M, K));
+        rs_linear_apply(&l, &r, NULL, RS_ACT_NONE, 1, false, y, N);
+        rs_linear_free(&l);
+        rs_arena_free(&a);
+    }
+    free(x);
+    free(w);
+    free(y);
+}
+
 /* Vectors that run as one job give what each gives alone, however often and in whichever direction. */
 static void many_vectors(void)
 {
@@ -405,6 +432,7 @@ int main(void)
     RUN(exact_enough);
     RUN(int8_family_agrees);
     RUN(crowded_rows);
+    RUN(no_numbers);
     RUN(many_vectors);
     RUN(four_bits);
     RUN(stored_types);
