@@ -38,7 +38,7 @@ enum {
     RING_SECONDS = 30, RING_MAX_BYTES = 64 << 20,
     OPEN_WAIT_MS = 5000,              /* how long a start may take */
     POLL_MS = 100,
-    TICK_MS = 250, STALLED_TICKS = 8, GONE_TICKS = 20,      /* 2 s and 5 s without a sample */
+    TICK_MS = 250, STALLED_TICKS = 10, GONE_TICKS = 20,     /* 2.5 s (PulseAudio's null sink may send once in 2 s) and 5 s without a sample */
     STUCK_TICKS = 2,                  /* 0.5 s after a stop's tail for the thread to finish */
     MARKS = 1024, MAX_POLL_FDS = 16,
     TRIES = 3, RETRY_MS = 50,         /* an EIO may pass */
@@ -518,7 +518,7 @@ static int watch(struct capture *c, struct rs_err *e)
     if (c->ticks >= STALLED_TICKS && !c->stalled) {
         c->stalled = true;
         rs_source_tell(&c->s, RS_NOTE_STALLED, rs_mix_facts(c->s.mix)->frames, c->ticks * TICK_MS, rs_now_ns(),
-                       "'%.100s' has sent nothing for %.0f s.", c->s.info.device, c->ticks * TICK_MS / 1e3);
+                       "'%.100s' has sent nothing for %.3g s.", c->s.info.device, c->ticks * TICK_MS / 1e3);
     }
     if (!stuck && c->ticks < GONE_TICKS)
         return 0;

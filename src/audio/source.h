@@ -29,7 +29,7 @@ enum rs_note_kind {
     RS_NOTE_OVERRUN,          /* `ms` of sound were lost; as much silence was put in their place */
     RS_NOTE_SUSPENDED,        /* the machine slept for `ms` (no silence is put in) */
     RS_NOTE_SILENT,           /* exact zeros for over a second: muted, or a headset that wakes up */
-    RS_NOTE_STALLED,          /* no samples for over 2 s though no error was reported */
+    RS_NOTE_STALLED,          /* no samples for 2.5 s though no error was reported */
     RS_NOTE_TRUNCATED,        /* the file holds less than its header says */
     RS_NOTE_BAD_SAMPLES,      /* NaN or infinite samples were replaced by 0 (`ms` of them) */
 };
