@@ -1,4 +1,4 @@
-"""Random distortions of speech: rooms, noise, level, band, codec, tempo, voice.
+"""Random distortions of speech: rooms, noise, level, band, codec, tempo, voice, synthesis (vocoder.py).
 
 Waveforms are float32 numpy arrays in [-1, 1] at 16 kHz.  Tempo and vocal
 tract length change in the spectrogram (hop size, mel filters), which costs
@@ -11,6 +11,7 @@ import torch
 
 import features
 from store import RATE
+from vocoder import vocode
 
 
 def image_room(rng, length=6400):
@@ -170,6 +171,8 @@ class Pipeline:
     def distort(self, x, synthetic, strength):
         """-> (distorted, samples put before); strength 0..1: how often the harder distortions come."""
         rng = self.rng
+        if rng.random() < 0.25 * strength:
+            x = vocode(rng, x)
         before, after = (min(24000, int(rng.exponential(0.25) * RATE)) for _ in range(2))
         x = np.pad(x, (before, after))
         if rng.random() < (0.45 if synthetic else 0.3) * strength:

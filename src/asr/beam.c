@@ -41,14 +41,15 @@ struct reading {
 struct queue { struct reading r[RS_BEAM_WIDTH]; int count; };
 
 /* A slot of the predictor, and what was said in it; it stays known while nobody needs the slot for something else. */
-struct slot { int users; uint64_t tokens, round; };
+struct slot { int users; uint64_t tokens; };
 
 struct search {
     const struct rs_beam_net *net;
     const struct rs_beam_options *o;
     struct queue queues[RS_BEAM_DURATION + 1];        /* frame modulo their number */
     struct slot slots[RS_BEAM_SLOTS];
-    uint64_t round;                 /* of settling */
+    int said[256];                  /* the slot in which tokens of such a hash were said last */
+    int taken;                      /* the last slot that was taken */
     struct step *steps;
     size_t count, cap;
     int frame;
@@ -59,19 +60,20 @@ static void let_go(struct search *s, int slot)
     s->slots[slot].users--;
 }
 
-/* The slot that has heard these tokens, otherwise the one that has been free for longest. */
-static int slot_for(const struct search *s, uint64_t tokens, bool *heard)
+/* The slot that has heard these tokens, otherwise a free one, in turns; the caller uses it. There are more than readings. */
+static int slot_for(struct search *s, uint64_t tokens, bool *heard)
 {
-    int oldest = -1;
-    for (int i = 0; i < RS_BEAM_SLOTS; i++) {
-        const struct slot *slot = &s->slots[i];
-        *heard = slot->round && slot->tokens == tokens;
-        if (*heard)
-            return i;
-        if (!slot->users && (oldest < 0 || slot->round < s->slots[oldest].round))
-            oldest = i;
+    int *said = &s->said[tokens >> 56];
+    *heard = *said && s->slots[*said].tokens == tokens;          /* slot 0 is the start, where nothing was said */
+    if (!*heard) {
+        do
+            s->taken = (s->taken + 1) % RS_BEAM_SLOTS;
+        while (s->slots[s->taken].users);
+        *said = s->taken;
+        s->slots[*said].tokens = tokens;
     }
-    return oldest;
+    s->slots[*said].users++;
+    return *said;
 }
 
 static float add_logs(float a, float b)
@@ -125,7 +127,6 @@ static bool hopeless(const struct search *s, int frame, float most)
 static bool settle(struct search *s, struct reading *r, int n)
 {
     int from[RS_BEAM_WIDTH], tokens[RS_BEAM_WIDTH], to[RS_BEAM_WIDTH], count = 0;
-    s->round++;
     for (int i = 0; i < n; i++) {
         if (!r[i].pending)
             continue;
@@ -138,7 +139,6 @@ static bool settle(struct search *s, struct reading *r, int n)
             tokens[count] = r[i].token;
             to[count++] = slot;
         }
-        s->slots[slot] = (struct slot){.users = s->slots[slot].users + 1, .tokens = r[i].tokens, .round = s->round};
         r[i].slot = slot;
         r[i].pending = false;
     }
@@ -175,6 +175,26 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
     return true;
 }
 
+/* The best few tokens that score at least `limit`, best first; a language model cannot make up for what was hardly heard. */
+static int candidates(const float *x, int count, float limit, int *best)
+{
+    enum { BLOCK = 64 };
+    int at[BLOCK], n = 0;
+    for (int first = 0; first < count; first += BLOCK) {
+        const int found = rs_kernels()->at_least(x + first, count - first < BLOCK ? count - first : BLOCK, limit, at);
+        for (int i = 0; i < found; i++) {
+            const int token = first + at[i];
+            if (n == CANDIDATES && x[token] <= x[best[n - 1]])
+                continue;
+            int place = n < CANDIDATES ? n++ : n - 1;
+            for (; place > 0 && x[best[place - 1]] < x[token]; place--)
+                best[place] = best[place - 1];
+            best[place] = token;
+        }
+    }
+    return n;
+}
+
 /* All that a reading may become at this frame, by its scores x. */
 static bool expand(struct search *s, const struct reading *r, const float *x)
 {
@@ -185,16 +205,8 @@ static bool expand(struct search *s, const struct reading *r, const float *x)
     waits.score += x[blank] - norm;
     waits.symbols = 0;
     put(s, s->frame + (s->o->n_durations && duration ? duration : 1), &waits);
-    /* the best few tokens, by insertion; a language model cannot make up for what was hardly heard */
-    int best[CANDIDATES], n = 0;
-    for (int i = 0; i < blank; i++) {
-        if (x[i] < x[top] - FLOOR || (n == CANDIDATES && x[i] <= x[best[n - 1]]))
-            continue;
-        int at = n < CANDIDATES ? n++ : n - 1;
-        for (; at > 0 && x[best[at - 1]] < x[i]; at--)
-            best[at] = best[at - 1];
-        best[at] = i;
-    }
+    int best[CANDIDATES];
+    const int n = candidates(x, blank, x[top] - FLOOR, best);
     for (int i = 0; i < n; i++)
         if (!extend(s, r, best[i], x[best[i]] - norm, duration))
             return false;

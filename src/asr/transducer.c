@@ -141,10 +141,15 @@ static bool recall_nothing(struct rs_transducer *t)
 
 /* ---- For the beam: the same for a few readings at once ---- */
 
-/* rows of z → rows of scores */
-static bool score_rows(struct rs_transducer *t, int n)
+/* A row of scores for what was heard after each slot's tokens. */
+static bool score_rows(struct rs_transducer *t, const float *heard, const int *slots, int n)
 {
     struct rs_rows rows;
+    for (int i = 0; i < n; i++) {
+        float *z = t->z + i * t->joint;
+        memcpy(z, heard, (size_t)t->joint * sizeof *z);
+        rs_kernels()->add(t->slots[slots[i]].said, t->joint, 1, z);
+    }
     t->activate(t->z, n * t->joint, t->z);
     rs_arena_reset(&t->step);
     if (!rs_rows_prepare(&rows, t->out.backend, t->alone, &t->step, t->z, t->joint, n, t->joint))
@@ -156,20 +161,13 @@ static bool score_rows(struct rs_transducer *t, int n)
 static const float *beam_score(void *net, const int *slots, int n, int frame)
 {
     struct rs_transducer *t = net;
-    const float *heard = t->heard + (size_t)frame * (size_t)t->joint;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < t->joint; j++)
-            t->z[i * t->joint + j] = heard[j] + t->slots[slots[i]].said[j];
-    return score_rows(t, n) ? t->logits : NULL;
+    return score_rows(t, t->heard + (size_t)frame * (size_t)t->joint, slots, n) ? t->logits : NULL;
 }
 
 /* What the predictor alone would say, at an average frame. */
 static bool set_expected(struct rs_transducer *t, const int *slots, int n)
 {
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < t->joint; j++)
-            t->z[i * t->joint + j] = t->common[j] + t->slots[slots[i]].said[j];
-    if (!score_rows(t, n))
+    if (!score_rows(t, t->common, slots, n))
         return false;
     for (int i = 0; i < n; i++) {
         const float *x = t->logits + (size_t)i * (size_t)t->outputs;
@@ -202,8 +200,10 @@ static float beam_second(void *net, int frame, int token)
     enum { REACH = 3 };
     const struct rs_transducer *t = net;
     float best = -10;                         /* what one head did not hear at all, the other still may have */
-    for (int i = frame < REACH ? 0 : frame - REACH; i <= frame + REACH && i < t->frames; i++)
-        best = fmaxf(best, t->ctc[(size_t)i * ((size_t)t->pieces + 1) + (size_t)token]);
+    for (int i = frame < REACH ? 0 : frame - REACH; i <= frame + REACH && i < t->frames; i++) {
+        const float p = t->ctc[(size_t)i * ((size_t)t->pieces + 1) + (size_t)token];
+        best = p > best ? p : best;
+    }
     return best;
 }
 

@@ -6,12 +6,14 @@
 #include "feature/logmel.h"
 
 #include <fftw3.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "tensor/kernels.h"
 
 struct band { int first, count; const float *weight; };
 
@@ -71,7 +73,7 @@ static int check_options(const struct rs_logmel_options *o, struct rs_err *e)
 {
     if (o->rate < 1000 || o->n_fft < 16 || o->n_fft > 65536 || o->n_fft % 2 || o->win_length < 2 ||
         o->win_length > o->n_fft || o->hop_length < 1 || o->hop_length > o->n_fft || o->mels < 1 || o->mels > 1024 ||
-        !(o->log_guard > 0) || !isfinite(o->preemphasis))
+        !(o->log_guard >= FLT_MIN) || !isfinite(o->preemphasis))
         return rs_fail(e, RS_E_MODEL_BAD, "the model's audio settings make no sense (rate %d, FFT %d, window %d, hop %d, "
                        "%d bands): fetch it again", o->rate, o->n_fft, o->win_length, o->hop_length, o->mels);
     return 0;
@@ -99,8 +101,9 @@ static int fill(struct rs_logmel *l, const float *bank, struct rs_err *e)
         rs_mel_bank(own, l->o.mels, l->bins, l->o.rate);
     pack_bands(l, bank ? bank : own);
     free(own);
+    /* Every part's scratch is aligned as this one's is, which the vector codelets rely on. */
     l->plan = fftw_plan_dft_r2c_1d(l->o.n_fft, l->scratch, (fftw_complex *)(l->scratch + l->o.n_fft),
-                                    FFTW_ESTIMATE | FFTW_UNALIGNED | FFTW_PRESERVE_INPUT);
+                                    FFTW_ESTIMATE | FFTW_PRESERVE_INPUT);
     if (!l->plan)
         return rs_fail(e, RS_E_NOMEM, "no memory for the Fourier transform");
     return 0;
@@ -188,8 +191,9 @@ static void one_frame(const struct job *job, int t, double *frame, double *spect
         double sum = 0;
         for (int b = 0; b < band->count; b++)
             sum += band->weight[b] * p[b];
-        out[m] = logf((float)(sum + l->o.log_guard));
+        out[m] = (float)(sum + l->o.log_guard);
     }
+    rs_kernels()->log(out, l->o.mels, out);
 }
 
 static void frames_part(void *arg, int part, int parts)

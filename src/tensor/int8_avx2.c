@@ -47,14 +47,18 @@ static void halve(struct piece *c, const struct rs_int8_job *j, int col)
 }
 
 /* Always inlined with constant counts, so that the sums of DEPTH live in registers. Those of all k wait in memory; they are
- * half of what they should be, and doubled in the end: then the row's sum comes 128-fold as in every backend. */
+ * half of what they should be until they are finished. */
 static inline __attribute__((always_inline)) void halved(const struct rs_int8_job *j, const struct piece *c, int row, int rows,
-                                                         int col, __m256i (*total)[2])
+                                                         __m256i (*total)[2])
 {
     const int8_t *x = rs_int8_row(j, row) + (ptrdiff_t)c->from * 16;
     const uint8_t *line = c->w;
     for (int k = c->from; k < c->to; k += DEPTH, x += k % 64 ? DEPTH : RS_TILE - DEPTH) {
         __m256i sum[ROWS][2];
+        if (k % 64 == 0)
+            UNROLL
+            for (int r = 0; r < rows; r++)          /* these lines are too far apart for the CPU to see a sequence */
+                _mm_prefetch(x + RS_TILE + r * 64, _MM_HINT_T0);
         UNROLL
         for (int g = 0; g < DEPTH; g += 4, line += 64) {
             const __m256i w0 = _mm256_load_si256((const __m256i *)line), w1 = _mm256_load_si256((const __m256i *)(line + 32));
@@ -70,14 +74,6 @@ static inline __attribute__((always_inline)) void halved(const struct rs_int8_jo
                 __asm__("" : "+m"(total[r][i]));            /* it stays in memory: GCC 12 would keep it in both */
             }
     }
-    if (c->to < j->kpad)
-        return;
-    UNROLL
-    for (int r = 0; r < rows; r++)
-        UNROLL
-        for (int i = 0; i < 2; i++)
-            total[r][i] = _mm256_add_epi32(total[r][i], total[r][i]);
-    finish_tile(j, (const int32_t *)total, row, rows, col);
 }
 
 static void many(const struct rs_int8_job *j, int from, int to)
@@ -96,11 +92,12 @@ static void many(const struct rs_int8_job *j, int from, int to)
                 int row = first;
                 for (; row + ROWS <= end; row += ROWS) {
                     fetch(&p, lines);
-                    halved(j, &c, row, ROWS, col, sums + (row - first));
+                    halved(j, &c, row, ROWS, sums + (row - first));
                 }
                 for (; row < end; row++)
-                    halved(j, &c, row, 1, col, sums + (row - first));
+                    halved(j, &c, row, 1, sums + (row - first));
             }
+            finish_shifted(j, (const int32_t *)sums, 1, first, end - first, col);
         }
     }
     _mm256_zeroupper();       /* GCC 12 forgets it here */

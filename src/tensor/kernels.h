@@ -24,8 +24,10 @@ struct rs_kernels {
     void (*tanh)(const float *x, int n, float *y);
     void (*relu)(const float *x, int n, float *y);
     void (*exp)(const float *x, int n, float *y);
+    void (*log)(const float *x, int n, float *y);           /* of positive, normal numbers */
     float (*largest)(const float *x, ptrdiff_t xs, int m, int n);          /* the largest |x| of m rows */
     int (*argmax)(const float *x, int n);                   /* the first of the largest */
+    int (*at_least)(const float *x, int n, float limit, int *at);          /* where x >= limit; returns how many */
     float (*sum_exp)(const float *x, int n, float from);    /* Σ e^(x − from) */
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
     void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */

@@ -23,6 +23,7 @@ ELEMENTWISE(sigmoid, sigmoid_v(v))
 ELEMENTWISE(tanh_all, tanh_v(v))
 ELEMENTWISE(relu, relu_v(v))
 ELEMENTWISE(exp_all, exp_v(v))
+ELEMENTWISE(log_all, log_v(v))
 
 /* The largest value first, then where it stands. */
 static int argmax(const float *x, int n)
@@ -36,9 +37,27 @@ static int argmax(const float *x, int n)
         top = x[i] > top ? x[i] : top;
     const float most = max_lanes(m);
     top = most > top ? most : top;
-    for (i = 0; i < n - 1 && x[i] != top; i++)
-        continue;
-    return x[i] == top ? i : 0;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        const unsigned there = at_least_v(load(x + i), splat(top));
+        if (there)
+            return i + __builtin_ctz(there);
+    }
+    for (; i < n; i++)
+        if (x[i] == top)
+            return i;
+    return 0;
+}
+
+static int at_least(const float *x, int n, float limit, int *at)
+{
+    int count = 0, i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (unsigned there = at_least_v(load(x + i), splat(limit)); there; there &= there - 1)
+            at[count++] = i + __builtin_ctz(there);
+    for (; i < n; i++)
+        if (x[i] >= limit)
+            at[count++] = i;
+    return count;
 }
 
 static float sum_exp(const float *x, int n, float from)
@@ -509,7 +528,7 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
-    .sigmoid = sigmoid, .argmax = argmax, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .glu = glu, .add = add,
+    .sigmoid = sigmoid, .argmax = argmax, .at_least = at_least, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .log = log_all, .glu = glu, .add = add,
     .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels, .largest = largest,
 #if WIDTH >= 32

@@ -108,6 +108,23 @@ static inline float max_lanes(vf v)
     return m;
 }
 
+/* A bit for each lane in which a >= b. */
+static inline unsigned at_least_v(vf a, vf b)
+{
+#if WIDTH == 64
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ);
+#elif WIDTH == 32
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GE_OQ));
+#elif defined __x86_64__
+    return (unsigned)_mm_movemask_ps(_mm_cmpge_ps((__m128)a, (__m128)b));
+#else
+    unsigned bits = 0;
+    for (int i = 0; i < LANES; i++)
+        bits |= (unsigned)(a[i] >= b[i]) << i;
+    return bits;
+#endif
+}
+
 static inline vf round_magic(vf x, vi *n)
 {
     const vf magic = splat(0x1.8p23f), shifted = x + magic;   /* the sum's low mantissa bits are round(x) */
@@ -132,6 +149,20 @@ static inline vf exp_v(vf x)
     p = p * r + splat(1.f);
     p = p * r + splat(1.f);
     return p * (vf)((n + 127) << 23);
+}
+
+/* ln x for positive normal x = 2^e·m with m in [√½, √2): ln m = 2·(z + z³/3 + z⁵/5 + …), z = (m − 1)/(m + 1), whose terms from
+ * z¹¹ on are below 1e-9 of it. ln2 is split so that e·ln2 loses nothing. */
+static inline vf log_v(vf x)
+{
+    const vi from = (vi)splat(0x1.6a09e6p-1f), e = ((vi)x - from) >> 23;
+    const vf m = (vf)((vi)x - (e << 23)), n = __builtin_convertvector(e, vf), z = (m - 1.f) / (m + 1.f), q = z * z;
+    vf p = splat(2.f / 9);
+    p = p * q + splat(2.f / 7);
+    p = p * q + splat(2.f / 5);
+    p = p * q + splat(2.f / 3);
+    p = p * q + splat(2.f);
+    return n * splat(0x1.62e4p-1f) + (n * splat(0x1.7f7d1cp-20f) + p * z);
 }
 
 /* 1/x. AVX-512's division takes 24 cycles; its 14-bit estimate and one step of Newton's are as good. */

@@ -31,6 +31,13 @@ static void values(void)
     for (int i = 0; i < N; i++)
         worst = fmax(worst, fabs(y[i] / exp(x[i]) - 1));
     CHECK_NEAR(worst, 0, 1e-6);
+    for (int i = 0; i < N; i++)                        /* 2^±125, and every part of one octave */
+        x[i] = ldexpf(1 + (float)(i % 997) / 997, i % 251 - 125);
+    rs_kernels()->log(x, N, y);
+    worst = 0;
+    for (int i = 0; i < N; i++)
+        worst = fmax(worst, fabs(y[i] - log(x[i])) / fmax(fabs(log(x[i])), 1e-3));
+    CHECK_NEAR(worst, 0, 2e-7);
     for (int i = 0; i < N; i++)
         x[i] = -30 + 60 * (float)i / (N - 1);
     double s = 0, g = 0, t = 0;
@@ -85,6 +92,12 @@ static void largest(void)
         }
         CHECK_INT(rs_kernels()->argmax(x, n), best);
         CHECK_NEAR(rs_kernels()->sum_exp(x, n, 2), sum, 1e-5 * sum);
+        int at[101], next = 0;
+        const int found = rs_kernels()->at_least(x, n, x[best] - 3, at);
+        for (int i = 0; i < n; i++)
+            if (x[i] >= x[best] - 3)
+                CHECK_INT(next < found ? at[next++] : -1, i);
+        CHECK_INT(next, found);
         x[n / 2] = x[n - 1] = x[best] + 1;
         CHECK_INT(rs_kernels()->argmax(x, n), n / 2);
     }
