@@ -12,6 +12,8 @@
 
 #include "tensor/linear.h"
 
+enum { RS_TAPS = 64 };
+
 struct rs_kernels {
     const char *name;
     /* One row to int8 in ±levels: returns the scale amax/levels, *sum is Σq. Every 64 values go RS_TILE bytes
@@ -32,7 +34,7 @@ struct rs_kernels {
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
     void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */
     void (*from_f16)(const void *x, int n, float *y);       /* x at any address */
-    /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]); a NULL row is zeros. */
+    /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]) over at most RS_TAPS rows; a NULL row is zeros. */
     void (*depthwise)(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y);
     /* y[i, j] = x[i, :]·w[j, :] over k values. */
     void (*dots)(const float *x, ptrdiff_t xs, int m, const float *w, ptrdiff_t ws, int n, int k, float *y, ptrdiff_t ys);

@@ -236,18 +236,42 @@ static void softmax(float *x, int n, float scale)
         x[i] *= f;
 }
 
+/* Always inlined with a constant count: the sums live in registers, and wait for each other's turns, not for their own. */
+static inline __attribute__((always_inline)) void depthwise_at(const float *const *rows, const float *const *w, int taps, const float *b,
+                                                               int i, int vectors, enum rs_act act, float *y)
+{
+    vf s[4];
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        s[v] = b ? load(b + i + v * LANES) : (vf){0};
+    for (int j = 0; j < taps; j++)
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            s[v] += load(rows[j] + i + v * LANES) * load(w[j] + i + v * LANES);
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        store(y + i + v * LANES, act_v(s[v], act));
+}
+
 static void depthwise(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y)
 {
-    for (int i = 0; i < n; i += LANES) {
-        const int left = n - i;
-        vf s = b ? load_n(b + i, left) : (vf){0};
-        for (int j = 0; j < taps; j++)
-            if (rows[j]) {
-                const float *r = rows[j] + i, *t = w + (ptrdiff_t)j * n + i;
-                s += load_n(r, left) * load_n(t, left);
-            }
-        store_n(y + i, act_v(s, act), left);
-    }
+    const float *row[RS_TAPS], *weights[RS_TAPS];
+    int count = 0, i = 0;
+    for (int j = 0; j < taps; j++)
+        if (rows[j]) {
+            row[count] = rows[j];
+            weights[count++] = w + (ptrdiff_t)j * n;
+        }
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        depthwise_at(row, weights, count, b, i, 4, act, y);
+    for (; i + LANES <= n; i += LANES)
+        depthwise_at(row, weights, count, b, i, 1, act, y);
+    if (i == n)
+        return;
+    vf s = b ? load_part(b + i, n - i) : (vf){0};
+    for (int j = 0; j < count; j++)
+        s += load_part(row[j] + i, n - i) * load_part(weights[j] + i, n - i);
+    store_part(y + i, act_v(s, act), n - i);
 }
 
 #define DOT_ROWS 4

@@ -88,12 +88,10 @@ void rs_lstm_cell(float *gates, int hidden, float *c, float *h)
         h[i] *= out[i];
 }
 
-#define MAX_TAPS 64
-
 static void conv_part(void *arg, int part, int parts)
 {
     const struct rows_job *j = arg;
-    const float *rows[MAX_TAPS];
+    const float *rows[RS_TAPS];
     int from, to;
     rs_pool_share(j->m, 1, part, parts, &from, &to);
     for (int i = from; i < to; i++) {
@@ -110,7 +108,7 @@ void rs_conv_time(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int
 {
     struct rows_job j = {.x = x, .w = w, .beta = b, .y = y, .xs = xs, .ys = ys, .m = m, .n = n, .taps = taps,
                          .left = left, .act = act};
-    if (taps <= MAX_TAPS)
+    if (taps <= RS_TAPS)
         rs_pool_run(pool, conv_part, &j);
 }
 
