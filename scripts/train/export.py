@@ -1,10 +1,11 @@
 """Write a checkpoint as GGUF in NeMo-Speech.cpp's convention.
 
-usage: export.py CHECKPOINT OUTPUT_FOLDER [--raw] [--random] [--lm FILE.ngram [--words FILE.words] [--neural FILE.npz]
-                 [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN,NEURAL]]
+usage: export.py CHECKPOINT OUTPUT_FOLDER [--other CHECKPOINT --share S] [--raw] [--random]
+                 [--lm FILE.ngram [--words FILE.words] [--neural FILE.npz]
+                 [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN,NEURAL,END]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
---raw takes the last ones.  --lm writes default-lm.gguf as well: q8_0 with a
+--raw takes the last ones, --other mixes them: S of CHECKPOINT's, the rest of the other's.  --lm writes default-lm.gguf as well: q8_0 with a
 language model (language_model.py) for the decoder's beam, and with --words the words
 that it knows, with --neural another language model (neural_lm.py).  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
@@ -131,17 +132,25 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("checkpoint")
     parser.add_argument("folder")
+    parser.add_argument("--other")
+    parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--lm")
     parser.add_argument("--words")
     parser.add_argument("--neural")
-    parser.add_argument("--lm-weights", default="0.3,0.35,1.6,0.4,3,0.55")
+    parser.add_argument("--lm-weights", default="0.3,0.35,1.6,0.4,3,0.55,0.8")
     options = parser.parse_args()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base_directory(), "tokenizer.model"))
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=False)
     model = Recogniser(Config(**state["config"]))
-    model.load_state_dict(state["model" if options.raw else "average"], strict=False)
+    kind = "model" if options.raw else "average"
+    weights = state[kind]
+    if options.other:
+        other = torch.load(options.other, map_location="cpu", weights_only=False)[kind]
+        weights = {name: torch.lerp(other[name], value, options.share) if name in other and value.is_floating_point() else value
+                   for name, value in weights.items()}
+    model.load_state_dict(weights, strict=False)
     with_tdt = options.random or state.get("tdt_steps", 0) > 0
     os.makedirs(options.folder, exist_ok=True)
     for name, quantised in (("default-f32.gguf", False), ("default-q8_0.gguf", True)):

@@ -236,7 +236,7 @@ static void softmax(float *x, int n, float scale)
         x[i] *= f;
 }
 
-/* Always inlined with a constant count: the sums live in registers, and wait for each other's turns, not for their own. */
+/* Several sums at once, in registers: one alone would wait for itself at every tap. */
 static inline __attribute__((always_inline)) void depthwise_at(const float *const *rows, const float *const *w, int taps, const float *b,
                                                                int i, int vectors, enum rs_act act, float *y)
 {
