@@ -5,8 +5,9 @@ usage: export.py CHECKPOINT OUTPUT_FOLDER [--other CHECKPOINT --share S] [--raw]
                  [--lm-weights WEIGHT,PRIOR,BONUS,CTC,UNKNOWN,NEURAL,END]]
 
 Writes default-f32.gguf and default-q8_0.gguf from the averaged (EMA) weights;
---raw takes the last ones, --other mixes them: S of CHECKPOINT's, the rest of the other's.  --lm writes default-lm.gguf as well: q8_0 with a
-language model (language_model.py) for the decoder's beam, and with --words the words
+--raw takes the last ones, --other mixes them: S of CHECKPOINT's, the rest of
+the other's.  --lm writes default-lm.gguf as well: q8_0 with a language
+model (language_model.py) for the decoder's beam, and with --words the words
 that it knows, with --neural another language model (neural_lm.py).  A head that was never trained is left out (unless
 --random, which writes an untrained model for loader tests).  q8_0: linear
 weights, LSTM and 1x1 convolutions whose rows divide by 32; other convolutions

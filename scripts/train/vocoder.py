@@ -28,11 +28,11 @@ def smooth(rows, deviation):
 
 def pitch(x):
     """-> (period in samples, how periodic 0..1) of each frame, by the normalised autocorrelation of 40 ms."""
+    window = np.hanning(640)
     frames = frames_of(x, 640)
     frames = frames - frames.mean(1, keepdims=True)
-    spectrum = np.fft.rfft(frames * np.hanning(640).astype(np.float32), 1024)
+    spectrum = np.fft.rfft(frames * window.astype(np.float32), 1024)
     correlation = np.fft.irfft(spectrum.real ** 2 + spectrum.imag ** 2)[:, :LAGS[1] + 1]
-    window = np.hanning(640)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, 1024)) ** 2)[:LAGS[1] + 1]
     correlation = correlation / (correlation[:, :1] + 1e-9) * (own[0] / own)
     # A little less for long periods, so that twice the period is not taken for it.
@@ -44,8 +44,7 @@ def envelope(x, order):
     """Cepstra [T, order] of the spectral envelope, with 25 ms windows."""
     spectrum = np.fft.rfft(frames_of(x, 400) * np.hanning(400).astype(np.float32), SIZE)
     power = spectrum.real ** 2 + spectrum.imag ** 2
-    cepstra = np.fft.irfft(0.5 * np.log(power + 1e-7 * power.mean() + 1e-10))[:, :order]
-    return cepstra
+    return np.fft.irfft(0.5 * np.log(power + 1e-7 * power.mean() + 1e-10))[:, :order]
 
 
 def vocode(rng, x):

@@ -236,21 +236,22 @@ static void softmax(float *x, int n, float scale)
         x[i] *= f;
 }
 
-/* Several sums at once, in registers: one alone would wait for itself at every tap. */
+/* Several sums at once, in registers: one alone would wait for itself at every tap. Each vector has `left` values or, of more,
+ * all of its own. */
 static inline __attribute__((always_inline)) void depthwise_at(const float *const *rows, const float *const *w, int taps, const float *b,
-                                                               int i, int vectors, enum rs_act act, float *y)
+                                                               int i, int vectors, int left, enum rs_act act, float *y)
 {
     vf s[4];
     UNROLL
     for (int v = 0; v < vectors; v++)
-        s[v] = b ? load(b + i + v * LANES) : (vf){0};
+        s[v] = b ? load_n(b + i + v * LANES, left) : (vf){0};
     for (int j = 0; j < taps; j++)
         UNROLL
         for (int v = 0; v < vectors; v++)
-            s[v] += load(rows[j] + i + v * LANES) * load(w[j] + i + v * LANES);
+            s[v] += load_n(rows[j] + i + v * LANES, left) * load_n(w[j] + i + v * LANES, left);
     UNROLL
     for (int v = 0; v < vectors; v++)
-        store(y + i + v * LANES, act_v(s[v], act));
+        store_n(y + i + v * LANES, act_v(s[v], act), left);
 }
 
 static void depthwise(const float *const *rows, int taps, const float *w, const float *b, int n, enum rs_act act, float *y)
@@ -263,15 +264,9 @@ static void depthwise(const float *const *rows, int taps, const float *w, const 
             weights[count++] = w + (ptrdiff_t)j * n;
         }
     for (; i + 4 * LANES <= n; i += 4 * LANES)
-        depthwise_at(row, weights, count, b, i, 4, act, y);
-    for (; i + LANES <= n; i += LANES)
-        depthwise_at(row, weights, count, b, i, 1, act, y);
-    if (i == n)
-        return;
-    vf s = b ? load_part(b + i, n - i) : (vf){0};
-    for (int j = 0; j < count; j++)
-        s += load_part(row[j] + i, n - i) * load_part(weights[j] + i, n - i);
-    store_part(y + i, act_v(s, act), n - i);
+        depthwise_at(row, weights, count, b, i, 4, LANES, act, y);
+    for (; i < n; i += LANES)
+        depthwise_at(row, weights, count, b, i, 1, n - i, act, y);
 }
 
 #define DOT_ROWS 4
@@ -552,8 +547,8 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
-    .sigmoid = sigmoid, .argmax = argmax, .at_least = at_least, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .exp = exp_all, .log = log_all, .glu = glu, .add = add,
-    .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
+    .sigmoid = sigmoid, .argmax = argmax, .at_least = at_least, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu,
+    .exp = exp_all, .log = log_all, .glu = glu, .add = add, .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels, .largest = largest,
 #if WIDTH >= 32
     .narrow = narrow, .pack_pairs = pack_pairs, .panels16 = panels16,

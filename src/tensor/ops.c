@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 
 #include "tensor/attention.h"
-#include "tensor/cpu.h"
 #include "tensor/backend.h"
+#include "tensor/cpu.h"
 #include "tensor/kernels.h"
 
 struct rows_job {

@@ -221,6 +221,26 @@ static void int8_family_agrees(void)
     }
 }
 
+/* y = x·wᵀ for m rows, and the scales of the rows of a backend that may take fewer levels; false where the CPU cannot. */
+static bool product(const struct rs_backend *b, const struct rs_tensor *w, const float *x, int m, float *y, float *scales)
+{
+    const struct rs_backend *chosen;
+    struct rs_linear l;
+    struct rs_rows r;
+    struct rs_arena a = {0};
+    if (!rs_backend_available(b))
+        return false;
+    CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(b), NULL), 0);
+    CHECK_INT(rs_linear_init(&l, b, NULL, w, NULL, NULL), 0);
+    CHECK(rs_rows_prepare(&r, b, NULL, &a, x, l.k, m, l.k));
+    rs_linear_apply(&l, &r, NULL, RS_ACT_NONE, 1, false, y, l.n);
+    if (b->crowd)
+        memcpy(scales, r.scale, (size_t)m * sizeof *scales);
+    rs_linear_free(&l);
+    rs_arena_free(&a);
+    return true;
+}
+
 /* Rows whose largest values all stand where one instruction set adds them up in 16 bits, of one sign or of two, against the
  * largest weights of each sign: no sum may wrap, and a row that need not give way keeps its levels. */
 static void crowded_rows(void)
@@ -238,16 +258,9 @@ static void crowded_rows(void)
                                     : (k % 32 == i ? 1 : 0.125f);
     const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = sizeof(float[N][K])};
     for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
-        const struct rs_backend *chosen;
-        struct rs_linear l;
-        struct rs_rows r;
-        struct rs_arena a = {0};
-        if (!rs_backend_available(*b))
+        float scales[M];
+        if (!product(*b, &wt, x, M, y, scales))
             continue;
-        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
-        CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, NULL), 0);
-        CHECK(rs_rows_prepare(&r, *b, NULL, &a, x, K, M, K));
-        rs_linear_apply(&l, &r, NULL, RS_ACT_NONE, 1, false, y, N);
         for (int i = 0; i < M; i++) {
             double sum = 0, size = 0;
             for (int k = 0; k < K; k++) {
@@ -258,9 +271,7 @@ static void crowded_rows(void)
                 CHECK_NEAR(y[i * N + j], j % 2 ? sum : -sum, 0.06 * size + 0.01 * K);
         }
         if ((*b)->crowd)
-            CHECK_NEAR(r.scale[10], 1.0 / (*b)->levels, 1e-6);
-        rs_linear_free(&l);
-        rs_arena_free(&a);
+            CHECK_NEAR(scales[10], 1.0 / (*b)->levels, 1e-6);
     }
     free(x);
     free(w);
@@ -271,24 +282,13 @@ static void crowded_rows(void)
 static void no_numbers(void)
 {
     enum { M = 9, N = 16, K = 128 };
+    float scales[M];
     float *x = rs_aligned(M * K, sizeof *x), *w = numbers(N * K), *y = numbers(M * N);
     for (int i = 0; i < M * K; i++)
         x[i] = i / K % 3 == 0 ? NAN : i / K % 3 == 1 ? INFINITY : i % 2 ? NAN : 1;
     const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = sizeof(float[N][K])};
-    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
-        const struct rs_backend *chosen;
-        struct rs_linear l;
-        struct rs_rows r;
-        struct rs_arena a = {0};
-        if (!rs_backend_available(*b))
-            continue;
-        CHECK_INT(rs_backend_choose(&chosen, rs_backend_name(*b), NULL), 0);
-        CHECK_INT(rs_linear_init(&l, *b, NULL, &wt, NULL, NULL), 0);
-        CHECK(rs_rows_prepare(&r, *b, NULL, &a, x, K, M, K));
-        rs_linear_apply(&l, &r, NULL, RS_ACT_NONE, 1, false, y, N);
-        rs_linear_free(&l);
-        rs_arena_free(&a);
-    }
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++)
+        product(*b, &wt, x, M, y, scales);
     free(x);
     free(w);
     free(y);
