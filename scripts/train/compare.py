@@ -24,14 +24,14 @@ TOGETHER = {"read by natives": ("heldout", "librispeech", "lj"), "real": [s for 
             "all": list(SETS)}
 
 
-def build():
-    """The helper program, linked as the executable is."""
-    program = os.path.join(base_directory(), "work", "engine_tokens")
+def build(*instead):
+    """The helper program, linked as the executable is; other sources may stand for parts of the library."""
+    program = os.path.join(base_directory(), "work", instead[0] if instead else "engine_tokens")
     libraries = subprocess.run(["make", "-s", "-C", ROOT, "--eval", "show-libs: ; @echo $(LIBS)", "show-libs"],
                                check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     subprocess.run(["cc", "-std=gnu11", "-O2", "-I" + os.path.join(ROOT, "src"), "-o", program,
-                    os.path.join(HERE, "engine_tokens.c"), os.path.join(ROOT, "build", "librec-stt.a"), *libraries],
-                   check=True)
+                    *(os.path.join(HERE, name + ".c") for name in ("engine_tokens", *instead)),
+                    os.path.join(ROOT, "build", "librec-stt.a"), *libraries], check=True)
     return program
 
 

@@ -25,7 +25,8 @@ def main():
     figure, axes = plot.subplots(1, 2 if tests else 1, figsize=(11 if tests else 7, 4), squeeze=False)
     left = axes[0, 0]
     for name, label in (("loss", "CTC per token"), ("phone", "phones per half frame"), ("tdt", "TDT per token"),
-                        ("apart", "divergence of two maskings per token"), ("distil", "distance to the larger encoder")):
+                        ("apart", "divergence of two maskings per token"), ("risk", "expected wrong words per word"),
+                        ("distil", "distance to the larger encoder")):
         known = [r for r in train if r.get(name)]
         if known:
             left.plot([r["hours"] for r in known], [r[name] for r in known], label=label)

@@ -198,7 +198,7 @@ def linear(x, weight, bias):
 
 
 class TransducerLoss(torch.autograd.Function):
-    """Summed TDT loss; logits [rows, K + 5] float32 as tdt_loss() describes."""
+    """Each utterance's TDT loss; logits [rows, K + 5] float32 as tdt_loss() describes."""
 
     @staticmethod
     def forward(ctx, logits, frames, counts, labels, sigma):
@@ -208,13 +208,13 @@ class TransducerLoss(torch.autograd.Function):
         function(ctypes.c_void_p(gradient.data_ptr()), ctypes.c_void_p(frames.data_ptr()),
                  ctypes.c_void_p(counts.data_ptr()), ctypes.c_void_p(labels.data_ptr()), ctypes.c_float(sigma),
                  ctypes.c_void_p(loss.data_ptr()), len(frames), logits.shape[1] - 5)
-        ctx.save_for_backward(gradient)
-        return loss.sum()
+        ctx.save_for_backward(gradient, frames * (counts + 1))
+        return loss
 
     @staticmethod
     def backward(ctx, upstream):
-        gradient, = ctx.saved_tensors
-        return gradient * upstream, None, None, None, None
+        gradient, rows = ctx.saved_tensors
+        return gradient * upstream.repeat_interleave(rows)[:, None], None, None, None, None
 
 
 class Lstm(torch.autograd.Function):

@@ -6,6 +6,7 @@ NAME.tsv   start sample, samples, speaker, split, name, normalised transcript[, 
 Phones, known for some synthetic voices, read "hh:0.281 ax:0.334 ..." with end times in seconds.
 
 NAME.heard, where it exists, is distil.py's: what a larger recogniser makes of an utterance, a row each 40 ms.
+NAME.rivals, where it exists, is rivals.py's: what the recogniser itself makes of it, right and wrong.
 """
 import os
 
@@ -81,6 +82,10 @@ class Store:
                 start, count, *rest = line.rstrip("\n").split("\t")
                 if int(start) + int(count) <= size:
                     self.items.append((int(start), int(count), *rest, *[""] * (5 - len(rest))))
+        self.readings = {}
+        if os.path.exists(self.base + ".rivals"):
+            with open(self.base + ".rivals", encoding="utf-8") as file:
+                self.readings = {int(start): rest for start, rest in (line.rstrip("\n").split("\t", 1) for line in file)}
         self.row = {item[0]: item[0] // HEARD_HOP + index for index, item in enumerate(self.items)}
         self.rows = None
         if os.path.exists(self.base + ".heard"):
@@ -97,6 +102,14 @@ class Store:
         if self.rows is None or self.row[item[0]] + item[1] // HEARD_HOP > len(self.rows):
             return None
         return self.rows[self.row[item[0]]:][:item[1] // HEARD_HOP]
+
+    def rivals(self, item):
+        """-> its readings: (what speaks for one beside the transducer, wrong words, words of the transcript, tokens)."""
+        if item[0] not in self.readings:
+            return []
+        words, readings = self.readings[item[0]].split("\t")
+        parts = (reading.split(":") for reading in readings.split("|"))
+        return [(float(outside), int(errors), int(words), [int(t) for t in tokens.split()]) for outside, errors, tokens in parts]
 
     def audio(self, item):
         return np.array(self.pcm[item[0]:item[0] + item[1]])

@@ -43,6 +43,8 @@ SCHEDULE = {
     "tdt": 0.0,               # weight of the TDT loss
     "longest": 17,            # seconds of the longest recordings that are taken in
     "tdt_cells": 25000,       # lattice size per step, by choosing utterances
+    "risk": 0.0,              # weight of the expected word errors among rivals.py's readings
+    "risk_cells": 40000,
     "phone": 0.5,             # weight of the phone loss at the middle layer (synthetic speech with known times)
     "distil": 1.0,            # weight of the distance to what a larger recogniser's encoder made of it
     "consistency": 0.2,       # weight of the divergence between the posteriors of an example's two maskings
@@ -138,7 +140,7 @@ class Data(torch.utils.data.IterableDataset):
     def draw(self, rng, group):
         items = self.groups[group]
         store, item = items[min(len(items) - 1, int(np.searchsorted(self.weights[group], rng.random())))]
-        return store.audio(item).astype(np.float32) / 32768, item[5], item[6], store.heard(item)
+        return store.audio(item).astype(np.float32) / 32768, item[5], item[6], store.heard(item), store.rivals(item)
 
     def babble(self, rng):
         """Somebody else who speaks at the same time."""
@@ -146,15 +148,15 @@ class Data(torch.utils.data.IterableDataset):
         return self.draw(rng, "accented" if accented else "native")[0]
 
     def one(self, rng, pipeline, s, strength):
-        """-> (the features [2, T, 80] under two maskings, tokens, phone labels [T', 2], heard_rows)."""
+        """-> (the features [2, T, 80] under two maskings, tokens, phone labels [T', 2], heard_rows, rivals)."""
         names = [n for n in s["weights"] if n == "none" or self.groups.get(n)]
         weight = np.array([s["weights"][n] for n in names])
         group = names[int(rng.choice(len(names), p=weight / weight.sum()))]
         if group == "none":
             mel, _ = pipeline.features(pipeline.nonspeech(), True, strength, 2)
-            return pipeline.views(mel, strength), [], phone_labels([], len(mel), 160), heard_rows([], len(mel), 160)
+            return pipeline.views(mel, strength), [], phone_labels([], len(mel), 160), heard_rows([], len(mel), 160), []
         synthetic = group in ("synthetic", "timed")
-        x, text, phones, heard = self.draw(rng, group)
+        x, text, phones, heard, rivals = self.draw(rng, group)
         timed = [(0, phones, heard)]
         if rng.random() < 0.35 * strength and len(x) < 6 * RATE:
             parts, texts = [x], [text]
@@ -163,14 +165,14 @@ class Data(torch.utils.data.IterableDataset):
                 other = group if rng.random() < 0.7 else names[int(rng.choice(len(names), p=weight / weight.sum()))]
                 if other == "none":
                     break
-                y, more, phones, heard = self.draw(rng, other)
+                y, more, phones, heard, _ = self.draw(rng, other)
                 if len(y) + sum(map(len, parts)) > 16 * RATE:
                     break
                 parts.append(np.zeros(int(rng.exponential(0.5) * RATE), dtype=np.float32))
                 timed.append((sum(map(len, parts)), phones, heard))
                 parts.append(y * rng.uniform(0.6, 1.6))
                 texts.append(more)
-            x, text = np.concatenate(parts), " ".join(texts)
+            x, text, rivals = np.concatenate(parts), " ".join(texts), rivals if len(texts) == 1 else []
         tokens = self.tokenizer.encode(text)
         repeats = sum(a == b for a, b in zip(tokens, tokens[1:]))
         limit = len(x) / 1280 / (len(tokens) + repeats + 3)
@@ -180,7 +182,8 @@ class Data(torch.utils.data.IterableDataset):
             return self.one(rng, pipeline, s, strength)
         labels = phone_labels([(before + at, p) for at, p, _ in timed], len(mel), hop)
         rows = heard_rows([(before + at, h) for at, _, h in timed], len(mel), hop)
-        return pipeline.views(mel, strength), tokens, labels, rows
+        most = (len(mel) + 7) // 8
+        return pipeline.views(mel, strength), tokens, labels, rows, [r for r in rivals if len(r[-1]) < most]
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -253,14 +256,26 @@ def collate(batch):
     x = torch.zeros(2, len(batch), longest, features.MELS)
     phones = torch.full((len(batch), longest // 8, 2), -1)
     heard = torch.zeros(len(batch), longest // 8, 2, HEARD_SIZE, dtype=torch.int8)
-    for index, (views, _, labels, rows) in enumerate(batch):
+    rivals = [(index + view * len(batch), *reading) for view in range(2) for index, row in enumerate(batch) for reading in row[4]]
+    for index, (views, _, labels, rows, _) in enumerate(batch):
         x[:, index, :views.shape[1]] = views
         phones[index, :len(labels)] = labels
         heard[index, :len(rows)] = rows
     targets = torch.tensor([t for _, tokens, *_ in batch for t in tokens], dtype=torch.long)
     target_lengths = torch.tensor([len(tokens) for _, tokens, *_ in batch])
     return (x.flatten(0, 1), lengths.repeat(2), targets.repeat(2), target_lengths.repeat(2),
-            phones.repeat(2, 1, 1), heard.repeat(2, 1, 1, 1))
+            phones.repeat(2, 1, 1), heard.repeat(2, 1, 1, 1),
+            torch.tensor([(index, outside, errors, words, len(tokens)) for index, outside, errors, words, tokens in rivals]),
+            torch.tensor([t for *_, tokens in rivals for t in tokens], dtype=torch.long))
+
+
+def rivals_of(rows, tokens):
+    """What collate() has put into two tensors: for an utterance's index its readings (outside, errors, words, tokens)."""
+    result, start = {}, 0
+    for index, outside, errors, words, count in rows.tolist():
+        result.setdefault(int(index), []).append((outside, errors, words, tokens[start:start + int(count)]))
+        start += int(count)
+    return result
 
 
 def ctc(logits, targets, lengths, target_lengths, blank):
@@ -293,18 +308,9 @@ def distillation(told, heard, unit):
     return F.mse_loss(told.float().view(heard.shape)[there], heard[there].float() * unit)
 
 
-def transducer(model, encoded, frames, targets, target_lengths, cells):
-    """TDT loss per token over as many utterances as fit into `cells` lattice points."""
-    chosen, used = [], 0
-    for index in torch.randperm(len(frames)).tolist():
-        size = int(frames[index]) * (int(target_lengths[index]) + 1)
-        if target_lengths[index] and used + size <= cells:
-            chosen.append(index)
-            used += size
-    if not chosen:
-        return None
-    starts = [0] + target_lengths.cumsum(0).tolist()
-    labels = [targets[starts[i]:starts[i + 1]] for i in chosen]
+def transducer_losses(model, encoded, frames, pairs):
+    """TDT loss of each of the pairs (index of an utterance, its tokens)."""
+    chosen, labels = [index for index, _ in pairs], [tokens for _, tokens in pairs]
     blank = model.config.vocabulary
     # The start of a sequence is the blank, whose embedding stays zero.
     padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=blank)
@@ -316,8 +322,52 @@ def transducer(model, encoded, frames, targets, target_lengths, cells):
                 for n, i in enumerate(chosen)]
     logits = model.joint.out(torch.cat(cellwise)).float()
     counts = torch.tensor([len(row) for row in labels])
-    loss = kernels.TransducerLoss.apply(logits, frames[chosen].contiguous(), counts, torch.cat(labels), 0.05)
-    return loss / int(counts.sum())
+    return kernels.TransducerLoss.apply(logits, frames[chosen].contiguous(), counts, torch.cat(labels), 0.05)
+
+
+def transducer(model, encoded, frames, targets, target_lengths, cells):
+    """TDT loss per token over as many utterances as fit into `cells` lattice points."""
+    starts = [0] + target_lengths.cumsum(0).tolist()
+    pairs, used = [], 0
+    for index in torch.randperm(len(frames)).tolist():
+        size = int(frames[index]) * (int(target_lengths[index]) + 1)
+        if target_lengths[index] and used + size <= cells:
+            pairs.append((index, targets[starts[index]:starts[index + 1]]))
+            used += size
+    if not pairs:
+        return None
+    return transducer_losses(model, encoded, frames, pairs).sum() / sum(len(tokens) for _, tokens in pairs)
+
+
+def risk(model, encoded, frames, rivals, cells):
+    """Expected word errors per word over rivals.py's readings, of as many utterances as fit into `cells` lattice points.
+
+    "Minimum word error rate" training (Prabhavalkar et al. 2018, arXiv 1712.01818): a reading's probability among its rivals is made
+    of what the transducer and what the rest of the decoder says for it.  -> (something with its gradient, its value), or None.
+    """
+    pairs, rows, used, words = [], [], 0, 0
+    for index in torch.randperm(len(frames)).tolist():
+        readings = rivals.get(index)
+        size = sum(int(frames[index]) * (len(tokens) + 1) for *_, tokens in readings) if readings else 0
+        if readings and used + size <= cells:
+            used += size
+            words += readings[0][2]
+            rows.append((len(pairs), len(readings)))
+            pairs += [(index, tokens) for *_, tokens in readings]
+    if not pairs:
+        return None
+    losses = transducer_losses(model, encoded, frames, pairs)
+    outside = torch.tensor([reading[0] for start, _ in rows for reading in rivals[pairs[start][0]]])
+    errors = torch.tensor([reading[1] for start, _ in rows for reading in rivals[pairs[start][0]]])
+    factors, expected = torch.zeros(len(pairs)), 0.0
+    scores = outside - losses.detach()
+    for start, count in rows:
+        part = slice(start, start + count)
+        p = scores[part].softmax(0)
+        mean = (p * errors[part]).sum()
+        factors[part] = p * (mean - errors[part])
+        expected += float(mean)
+    return (factors * losses).sum() / words, expected / words
 
 
 class Muon:
@@ -431,15 +481,16 @@ def main():
     torch.set_num_threads(options.threads)
     base = base_directory()
     tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(base, "tokenizer.model"))
-    config = Config(width=256, layers=8, heads=4, channels=64, vocabulary=tokenizer.get_piece_size())
+    path = os.path.join(base, "checkpoint.pt")
+    state = torch.load(path, map_location="cpu", weights_only=False) if os.path.exists(path) else None
+    config = Config(**state["config"]) if state else \
+        Config(width=256, layers=10, heads=4, channels=64, vocabulary=tokenizer.get_piece_size())
     torch.manual_seed(1)
     model, average = Recogniser(config), Recogniser(config)
     average.load_state_dict(model.state_dict())
     optimiser = Optimiser(model)
     step, seconds, tdt_steps, settled = 0, 0.0, 0, 0
-    path = os.path.join(base, "checkpoint.pt")
-    if os.path.exists(path):
-        state = torch.load(path, map_location="cpu", weights_only=False)
+    if state:
         model.load_state_dict(state["model"], strict=False)
         average.load_state_dict(state["average"], strict=False)
         if isinstance(state["optimiser"], dict):
@@ -454,18 +505,20 @@ def main():
     s = schedule()
     unit = heard_unit()
     started = saved = evaluated = reported = time.time()
-    sums, phone_sum, tdt_sum, distil_sum, counted, spent = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2), 0, 0.0
+    sums, phone_sum, tdt_sum, distil_sum, risk_sum = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(2)
+    counted, spent = 0, 0.0
     ending = []
     signal.signal(signal.SIGTERM, lambda *_: ending.append(True))       # a checkpoint first
     source = list(average.state_dict().values())
     floats = [(a, m) for a, m in zip(source, model.state_dict().values()) if a.is_floating_point()]
-    for x, lengths, targets, target_lengths, phones, heard in loader:
+    for x, lengths, targets, target_lengths, phones, heard, *rivals in loader:
         for module in model.modules():
             if hasattr(module, "dropout"):
                 module.dropout = s["dropout"]
         with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
             encoded, frames, (tap, late) = model(x, lengths, taps)
             tdt = transducer(model, encoded, frames, targets, target_lengths, s["tdt_cells"]) if s["tdt"] else None
+            wrong = risk(model, encoded, frames, rivals_of(*rivals), s["risk_cells"]) if s["risk"] and len(rivals[1]) else None
             logits, middle_logits, phone_logits = model.ctc(encoded), model.middle_ctc(tap), model.phones(tap)
             # A head that begins anew must not harm the layers below.
             told = model.heard(late.detach() if step < settled else late)
@@ -477,6 +530,9 @@ def main():
             total = total + s["tdt"] * tdt
             tdt_sum += np.array([float(tdt.detach()), 1])
             tdt_steps += 1
+        if wrong is not None:
+            total = total + s["risk"] * wrong[0]
+            risk_sum += [wrong[1], 1]
         known = int((phones >= 0).sum())
         if known and s["phone"]:
             spoken = F.cross_entropy(phone_logits.float().view(-1, len(PHONES)), phones.view(-1), ignore_index=-1)
@@ -508,10 +564,11 @@ def main():
             log({"event": "train", "step": step, "loss": round(sums[0] / counted, 4),
                  "middle": round(sums[1] / counted, 4), "tdt": round(tdt_sum[0] / max(1, tdt_sum[1]), 4),
                  "apart": round(sums[3] / counted, 4), "phone": round(phone_sum[0] / max(1, phone_sum[1]), 4),
-                 "distil": round(distil_sum[0] / max(1, distil_sum[1]), 4), "norm": round(sums[2] / counted, 3),
+                 "distil": round(distil_sum[0] / max(1, distil_sum[1]), 4),
+                 "risk": round(risk_sum[0] / max(1, risk_sum[1]), 4), "norm": round(sums[2] / counted, 3),
                  "rate": round(rate, 7), "hours": round(seconds / 3600, 2),
                  "speed": round(spent / (now - reported), 1)})
-            sums, phone_sum, tdt_sum, distil_sum = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2)
+            sums, phone_sum, tdt_sum, distil_sum, risk_sum = np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(2)
             counted, spent, reported = 0, 0.0, now
             s, unit = schedule(), heard_unit()
         now = time.time()

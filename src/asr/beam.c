@@ -19,7 +19,10 @@
 #include "base/mem.h"
 #include "tensor/kernels.h"
 
-enum { CANDIDATES = 6, RECENT = 7 };       /* RECENT: tokens that tell readings apart */
+#ifndef RECENT                      /* scripts/train/engine_readings.c looks further back */
+#define RECENT 7                    /* tokens that tell readings apart */
+#endif
+#define CANDIDATES 6
 #define FLOOR 6.0f                  /* nats: tokens so far below the best one are not tried */
 #define BEHIND 7.0f                 /* nats: readings so far behind the best one of their frame are dropped */
 
