@@ -75,7 +75,7 @@ def main():
                 kept = readings[:KEPT]
                 if right not in kept:
                     kept[-1] = right
-                if len({errors for _, _, errors, _ in kept}) > 1:
+                if said and len({errors for _, _, errors, _ in kept}) > 1:
                     out.write("%d\t%d\t%s\n" % (item[0], len(said), "|".join(
                         "%.2f:%d:%s" % (outside, errors, " ".join(tokens)) for _, outside, errors, tokens in kept)))
         if engine.wait():

@@ -484,7 +484,7 @@ def main():
     path = os.path.join(base, "checkpoint.pt")
     state = torch.load(path, map_location="cpu", weights_only=False) if os.path.exists(path) else None
     config = Config(**state["config"]) if state else \
-        Config(width=256, layers=10, heads=4, channels=64, vocabulary=tokenizer.get_piece_size())
+        Config(width=256, layers=8, heads=4, channels=64, vocabulary=tokenizer.get_piece_size())
     torch.manual_seed(1)
     model, average = Recogniser(config), Recogniser(config)
     average.load_state_dict(model.state_dict())
