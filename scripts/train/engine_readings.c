@@ -22,22 +22,17 @@ static float outside_of(struct search *s, const struct step *const *path, int n)
     for (int i = 0; i < n; i++) {
         const int token = path[i]->token, from = slot;
         bool heard;
-        sum += s->net->expected(s->net->net, slot, token) + s->o->bonus;
-        if (s->net->second)
-            sum += s->o->ctc * s->net->second(s->net->net, path[i]->frame, token);
+        sum = spoken_for(s, sum, slot, token, path[i]->frame);
         sum += s->o->weight * rs_ngram_step(s->o->lm, &before, token, &before);
         if (s->o->words)
             sum -= s->o->unknown * (float)rs_words_step(s->o->words, &word, token);
-        tokens = (tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
+        tokens = hash_with(tokens, token);
         slot = slot_for(s, tokens, &heard);
         if (!heard && !s->net->take(s->net->net, &from, &token, &slot, 1))
             exit(1);
         let_go(s, from);
     }
-    if (s->net->ends)
-        sum += s->net->ends(s->net->net, slot);
-    if (s->o->words)
-        sum -= s->o->unknown * (float)rs_words_end(s->o->words, &word);
+    sum += at_end(s, slot, word);
     let_go(s, slot);
     return sum;
 }
@@ -51,10 +46,8 @@ static void tell_reading(struct search *s, const struct reading *r)
     int at = n;
     for (int i = r->last; at > 0; i = s->steps[i].parent)
         path[--at] = &s->steps[i];
-    const float ends = s->net->ends ? s->net->ends(s->net->net, r->slot) : 0;
-    struct rs_words_state word = r->word;
-    const float unknown = s->o->words ? s->o->unknown * (float)rs_words_end(s->o->words, &word) : 0;
-    printf("|%.3f %.3f", (double)(r->score + ends - unknown), (double)outside_of(s, path, n));
+    const float score = r->score + at_end(s, r->slot, r->word), outside = outside_of(s, path, n);
+    printf("|%.3f %.3f", (double)score, (double)outside);
     for (int i = 0; i < n; i++)
         printf(" %d", path[i]->token);
 }
@@ -62,14 +55,8 @@ static void tell_reading(struct search *s, const struct reading *r)
 int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
                    struct rs_err *e)
 {
-    struct search s = {.net = net, .o = o, .slots = {{.users = 1}}};
-    const struct reading start = {.last = -1};
-    bool ok = true;
-    put(&s, 0, &start);
-    for (s.frame = 0; s.frame < frames && ok; s.frame++)
-        ok = one_frame(&s);
-    int last = -1;
-    ok = ok && choose(&s, &last) && tell(&s, last, out);
+    struct search s = {.net = net, .o = o};
+    const bool ok = search_all(&s, frames, out);
     for (int i = 0; i <= RS_BEAM_DURATION && ok; i++)
         for (int j = 0; j < s.queues[i].count; j++)
             tell_reading(&s, &s.queues[i].r[j]);

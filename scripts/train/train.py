@@ -178,12 +178,12 @@ class Data(torch.utils.data.IterableDataset):
         limit = len(x) / 1280 / (len(tokens) + repeats + 3)
         x, before = pipeline.distort(x, synthetic, strength)
         mel, hop = pipeline.features(x, synthetic, strength, max(0.8, limit))
-        if (len(mel) + 7) // 8 < len(tokens) + repeats + 1:
+        frames = (len(mel) + 7) // 8
+        if frames < len(tokens) + repeats + 1:
             return self.one(rng, pipeline, s, strength)
         labels = phone_labels([(before + at, p) for at, p, _ in timed], len(mel), hop)
         rows = heard_rows([(before + at, h) for at, _, h in timed], len(mel), hop)
-        most = (len(mel) + 7) // 8
-        return pipeline.views(mel, strength), tokens, labels, rows, [r for r in rivals if len(r[-1]) < most]
+        return pipeline.views(mel, strength), tokens, labels, rows, [r for r in rivals if len(r[-1]) < frames]
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -345,7 +345,7 @@ def risk(model, encoded, frames, rivals, cells):
     "Minimum word error rate" training (Prabhavalkar et al. 2018, arXiv 1712.01818): a reading's probability among its rivals is made
     of what the transducer and what the rest of the decoder says for it.  -> (something with its gradient, its value), or None.
     """
-    pairs, rows, used, words = [], [], 0, 0
+    pairs, outside, errors, rows, used, words = [], [], [], [], 0, 0
     for index in torch.randperm(len(frames)).tolist():
         readings = rivals.get(index)
         size = sum(int(frames[index]) * (len(tokens) + 1) for *_, tokens in readings) if readings else 0
@@ -353,12 +353,14 @@ def risk(model, encoded, frames, rivals, cells):
             used += size
             words += readings[0][2]
             rows.append((len(pairs), len(readings)))
-            pairs += [(index, tokens) for *_, tokens in readings]
+            for likely, wrong, _, tokens in readings:
+                pairs.append((index, tokens))
+                outside.append(likely)
+                errors.append(wrong)
     if not pairs:
         return None
     losses = transducer_losses(model, encoded, frames, pairs)
-    outside = torch.tensor([reading[0] for start, _ in rows for reading in rivals[pairs[start][0]]])
-    errors = torch.tensor([reading[1] for start, _ in rows for reading in rivals[pairs[start][0]]])
+    outside, errors = torch.tensor(outside), torch.tensor(errors)
     factors, expected = torch.zeros(len(pairs)), 0.0
     scores = outside - losses.detach()
     for start, count in rows:

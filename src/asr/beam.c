@@ -151,13 +151,25 @@ static bool settle(struct search *s, struct reading *r, int n)
     return ok;
 }
 
+static uint64_t hash_with(uint64_t tokens, int token)
+{
+    return (tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
+}
+
+/* The score with what speaks for a token beside the transducer; the n-grams and the words apart, which only take away. */
+static float spoken_for(const struct search *s, float score, int slot, int token, int frame)
+{
+    score = score + s->net->expected(s->net->net, slot, token) + s->o->bonus;
+    if (s->net->second)
+        score += s->o->ctc * s->net->second(s->net->net, frame, token);
+    return score;
+}
+
 static bool extend(struct search *s, const struct reading *r, int token, float log_p, int duration)
 {
     const int advance = duration == 0 && r->symbols + 1 >= s->o->max_symbols ? 1 : duration;
-    float heard = r->score + log_p + s->net->expected(s->net->net, r->slot, token) + s->o->bonus;
-    if (s->net->second)
-        heard += s->o->ctc * s->net->second(s->net->net, s->frame, token);
-    if (hopeless(s, s->frame + advance, heard))               /* the n-grams and the words only take away */
+    const float heard = spoken_for(s, r->score + log_p, r->slot, token, s->frame);
+    if (hopeless(s, s->frame + advance, heard))
         return true;
     if (!rs_grow((void **)&s->steps, &s->cap, s->count + 1, sizeof *s->steps))
         return false;
@@ -171,7 +183,7 @@ static bool extend(struct search *s, const struct reading *r, int token, float l
     memmove(next.recent + 1, next.recent, sizeof next.recent - sizeof *next.recent);
     next.recent[0] = (uint16_t)(token + 1);
     next.symbols = advance ? 0 : r->symbols + 1;
-    next.tokens = (r->tokens ^ (uint64_t)(token + 1)) * 0x9e3779b97f4a7c15u;
+    next.tokens = hash_with(r->tokens, token);
     s->steps[s->count++] = (struct step){.parent = r->last, .token = token, .frame = s->frame, .duration = duration,
                                          .confidence = expf(log_p)};
     put(s, s->frame + advance, &next);
@@ -282,6 +294,13 @@ static void drop_below(struct search *s, struct queue *q, float least)
     q->count = kept;
 }
 
+/* What is added to a score when nothing follows the tokens. */
+static float at_end(const struct search *s, int slot, struct rs_words_state word)
+{
+    const float ends = s->net->ends ? s->net->ends(s->net->net, slot) : 0;
+    return s->o->words ? ends - s->o->unknown * (float)rs_words_end(s->o->words, &word) : ends;
+}
+
 /* The last step of the best reading, now that there is no more to hear. */
 static bool choose(struct search *s, int *last)
 {
@@ -295,12 +314,8 @@ static bool choose(struct search *s, int *last)
         if (s->net->ends && !settle(s, q->r, q->count))
             return false;
         for (int j = 0; j < q->count; j++) {
-            struct reading *r = &q->r[j];
-            float score = r->score;
-            if (s->net->ends)
-                score += s->net->ends(s->net->net, r->slot);
-            if (s->o->words)
-                score -= s->o->unknown * (float)rs_words_end(s->o->words, &r->word);
+            const struct reading *r = &q->r[j];
+            const float score = r->score + at_end(s, r->slot, r->word);
             if (score > best) {
                 best = score;
                 *last = r->last;
@@ -310,17 +325,23 @@ static bool choose(struct search *s, int *last)
     return true;
 }
 
+static bool search_all(struct search *s, int frames, struct rs_transcript *out)
+{
+    const struct reading start = {.last = -1};
+    bool ok = true;
+    int last = -1;
+    s->slots[0].users = 1;                   /* it stays: nobody lets go of the start */
+    put(s, 0, &start);
+    for (s->frame = 0; s->frame < frames && ok; s->frame++)
+        ok = one_frame(s);
+    return ok && choose(s, &last) && tell(s, last, out);
+}
+
 int rs_beam_search(const struct rs_beam_net *net, const struct rs_beam_options *o, int frames, struct rs_transcript *out,
                    struct rs_err *e)
 {
-    struct search s = {.net = net, .o = o, .slots = {{.users = 1}}};       /* slot 0 stays: nobody lets go of the start */
-    const struct reading start = {.last = -1};
-    bool ok = true;
-    put(&s, 0, &start);
-    for (s.frame = 0; s.frame < frames && ok; s.frame++)
-        ok = one_frame(&s);
-    int last = -1;
-    ok = ok && choose(&s, &last) && tell(&s, last, out);
+    struct search s = {.net = net, .o = o};
+    const bool ok = search_all(&s, frames, out);
     free(s.steps);
     return ok ? 0 : rs_fail(e, RS_E_NOMEM, "no memory to decode %d frames", frames);
 }
