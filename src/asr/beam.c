@@ -126,28 +126,30 @@ static bool hopeless(const struct search *s, int frame, float most)
     return q->count && (most < best - BEHIND || (q->count == RS_BEAM_WIDTH && most <= worst));
 }
 
-/* The readings' turn: their predictors hear the last tokens now. */
-static bool settle(struct search *s, struct reading *r, int n)
+/* The readings' turn: their predictors hear the last tokens now, and where x is wanted, a row of scores for each reading. */
+static bool settle(struct search *s, struct reading *r, int n, const float **x)
 {
-    int from[RS_BEAM_WIDTH], tokens[RS_BEAM_WIDTH], to[RS_BEAM_WIDTH], count = 0;
+    struct rs_beam_round round = {.frame = s->frame};
     for (int i = 0; i < n; i++) {
-        if (!r[i].pending)
-            continue;
-        bool heard;
-        const int slot = slot_for(s, r[i].tokens, &heard);
-        if (heard) {
-            let_go(s, r[i].slot);
-        } else {
-            from[count] = r[i].slot;
-            tokens[count] = r[i].token;
-            to[count++] = slot;
+        if (r[i].pending) {
+            bool heard;
+            const int slot = slot_for(s, r[i].tokens, &heard);
+            if (heard) {
+                let_go(s, r[i].slot);
+            } else {
+                round.from[round.taken] = r[i].slot;
+                round.tokens[round.taken] = r[i].token;
+                round.to[round.taken++] = slot;
+            }
+            r[i].slot = slot;
+            r[i].pending = false;
         }
-        r[i].slot = slot;
-        r[i].pending = false;
+        if (x)
+            round.slots[round.scored++] = r[i].slot;
     }
-    const bool ok = !count || s->net->take(s->net->net, from, tokens, to, count);
-    for (int i = 0; i < count; i++)
-        let_go(s, from[i]);
+    const bool ok = !(round.taken + round.scored) || s->net->round(s->net->net, &round, x);
+    for (int i = 0; i < round.taken; i++)
+        let_go(s, round.from[i]);
     return ok;
 }
 
@@ -196,7 +198,8 @@ static int candidates(const float *x, int count, float limit, int *best)
     enum { BLOCK = 64 };
     int at[BLOCK], n = 0;
     for (int first = 0; first < count; first += BLOCK) {
-        const int found = rs_kernels()->at_least(x + first, count - first < BLOCK ? count - first : BLOCK, limit, at);
+        const float least = n == CANDIDATES ? x[best[n - 1]] : limit;
+        const int found = rs_kernels()->at_least(x + first, count - first < BLOCK ? count - first : BLOCK, least, at);
         for (int i = 0; i < found; i++) {
             const int token = first + at[i];
             if (n == CANDIDATES && x[token] <= x[best[n - 1]])
@@ -242,7 +245,7 @@ static bool one_frame(struct search *s)
     bool ok = true;
     while (q->count && ok) {
         struct reading r[RS_BEAM_WIDTH];
-        int slots[RS_BEAM_WIDTH], n = 0;
+        int n = 0;
         const int all = q->count;
         memcpy(r, q->r, (size_t)all * sizeof *r);
         q->count = 0;
@@ -252,11 +255,8 @@ static bool one_frame(struct search *s)
             n++;
         for (int i = n; i < all; i++)
             let_go(s, r[i].slot);
-        ok = settle(s, r, n);
-        for (int i = 0; i < n; i++)
-            slots[i] = r[i].slot;
-        const float *x = ok && n ? s->net->score(s->net->net, slots, n, s->frame) : NULL;
-        ok = x || !n;
+        const float *x = NULL;
+        ok = settle(s, r, n, &x);
         for (int i = 0; i < n; i++) {
             ok = ok && expand(s, &r[i], x + (size_t)i * (size_t)s->o->outputs);
             let_go(s, r[i].slot);
@@ -311,7 +311,7 @@ static bool choose(struct search *s, int *last)
     for (int i = 0; i <= RS_BEAM_DURATION; i++) {
         struct queue *q = &s->queues[i];
         drop_below(s, q, top - BEHIND);
-        if (s->net->ends && !settle(s, q->r, q->count))
+        if (s->net->ends && !settle(s, q->r, q->count, NULL))
             return false;
         for (int j = 0; j < q->count; j++) {
             const struct reading *r = &q->r[j];

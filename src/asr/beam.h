@@ -16,12 +16,16 @@
 enum { RS_BEAM_WIDTH = 16, RS_BEAM_DURATION = 8,          /* readings kept at a frame; the longest duration + 1 */
        RS_BEAM_SLOTS = RS_BEAM_WIDTH * (RS_BEAM_DURATION + 2) + 1 };
 
+/* Some slots take a token, then some are scored. */
+struct rs_beam_round {
+    int from[RS_BEAM_WIDTH], tokens[RS_BEAM_WIDTH], to[RS_BEAM_WIDTH], taken;         /* no slot is in both lists */
+    int slots[RS_BEAM_WIDTH], scored, frame;
+};
+
 struct rs_beam_net {
-    /* For each of n slots a row of scores (any constant may be added): pieces + 1 tokens, blank last, then the
-     * durations. Valid until the next call. NULL: out of memory. */
-    const float *(*score)(void *net, const int *slots, int n, int frame);
-    /* Slot to[i] becomes from[i] and one more token. False: out of memory. */
-    bool (*take)(void *net, const int *from, const int *tokens, const int *to, int n);
+    /* Slot to[i] becomes from[i] and one more token. Then of each of `slots` a row of scores at the frame (any constant may
+     * be added): pieces + 1 tokens, blank last, then the durations. Valid until the next round. False: out of memory. */
+    bool (*round)(void *net, const struct rs_beam_round *round, const float **scores);
     /* What speaks for the token before it is heard, in nats, the n-gram model apart; weighted already. */
     float (*expected)(void *net, int slot, int token);
     /* log p(token) as another head of the network hears it near that frame, at most 0; NULL: there is none. */

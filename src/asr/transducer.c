@@ -158,12 +158,6 @@ static bool score_rows(struct rs_transducer *t, const float *heard, const int *s
     return true;
 }
 
-static const float *beam_score(void *net, const int *slots, int n, int frame)
-{
-    struct rs_transducer *t = net;
-    return score_rows(t, t->heard + (size_t)frame * (size_t)t->joint, slots, n) ? t->logits : NULL;
-}
-
 /* What the predictor alone would say, at an average frame. */
 static bool set_expected(struct rs_transducer *t, const int *slots, int n)
 {
@@ -230,44 +224,50 @@ static bool take_layer(struct rs_transducer *t, int l, const int *from, const in
     return true;
 }
 
-struct taking { struct rs_transducer *t; const int *from, *tokens, *to; int n; bool predicted, read; };
-
-static bool predict_rows(struct rs_transducer *t, const int *from, const int *tokens, const int *to, int n)
+static bool predict_rows(struct rs_transducer *t, const struct rs_beam_round *r)
 {
-    for (int i = 0; i < n && !t->answers; i++)
-        rs_tensor_row(t->embed, tokens[i], t->x + (size_t)i * (size_t)t->hidden);
+    for (int i = 0; i < r->taken && !t->answers; i++)
+        rs_tensor_row(t->embed, r->tokens[i], t->x + (size_t)i * (size_t)t->hidden);
     for (int l = 0; l < t->layers; l++)
-        if (!take_layer(t, l, from, tokens, to, n))
+        if (!take_layer(t, l, r->from, r->tokens, r->to, r->taken))
             return false;
-    for (int i = 0; i < n; i++)
-        memcpy(t->slots[to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
-    return set_expected(t, to, n);
+    for (int i = 0; i < r->taken; i++)
+        memcpy(t->slots[r->to[i]].said, t->z + (size_t)i * (size_t)t->joint, (size_t)t->joint * sizeof(float));
+    return set_expected(t, r->to, r->taken);
 }
 
-static void take_part(void *arg, int part, int parts)
+struct hearing { struct rs_transducer *t; const struct rs_beam_round *round; bool heard, read; };
+
+static void round_part(void *arg, int part, int parts)
 {
-    struct taking *k = arg;
+    struct hearing *h = arg;
+    struct rs_transducer *t = h->t;
+    const struct rs_beam_round *r = h->round;
     if (part == 0)
-        k->predicted = predict_rows(k->t, k->from, k->tokens, k->to, k->n);
+        h->heard = (!r->taken || predict_rows(t, r)) &&
+                   (!r->scored || score_rows(t, t->heard + (size_t)r->frame * (size_t)t->joint, r->slots, r->scored));
     if (part == (parts > 1))
-        k->read = !k->t->neural || rs_neural_lm_take(k->t->neural, k->from, k->tokens, k->to, k->n);
+        h->read = !t->neural || !r->taken || rs_neural_lm_take(t->neural, r->from, r->tokens, r->to, r->taken);
 }
 
-/* The predictor and the language model have nothing to tell each other: two threads take one each, and find its weights in
+/* The transducer and the language model have nothing to tell each other: two threads take one each, and find its weights in
  * their cache. */
-static bool beam_take(void *net, const int *from, const int *tokens, const int *to, int n)
+static bool beam_round(void *net, const struct rs_beam_round *r, const float **scores)
 {
     struct rs_transducer *t = net;
-    struct taking k = {t, from, tokens, to, n, false, false};
-    if (t->neural && !rs_neural_lm_recall(t->neural, t->pool, from, n))
+    struct hearing h = {t, r, false, false};
+    const bool both = t->neural && r->taken;
+    if (both && !rs_neural_lm_recall(t->neural, t->pool, r->from, r->taken))
         return false;
-    rs_pool_run(t->neural ? t->pool : NULL, take_part, &k);
-    return k.predicted && k.read;
+    rs_pool_run(both ? t->pool : NULL, round_part, &h);
+    if (r->scored)
+        *scores = t->logits;
+    return h.heard && h.read;
 }
 
 static int beam(struct rs_transducer *t, int frames, struct rs_transcript *out, struct rs_err *e)
 {
-    const struct rs_beam_net net = {beam_score, beam_take, beam_expected, t->ctc ? beam_second : NULL,
+    const struct rs_beam_net net = {beam_round, beam_expected, t->ctc ? beam_second : NULL,
                                     t->neural && t->config->lm_end > 0 ? beam_ends : NULL, t};
     memset(t->common, 0, (size_t)t->joint * sizeof *t->common);
     for (int i = 0; i < frames; i++)

@@ -106,13 +106,11 @@ enum { PIECES = 4, BLANK = 4, OUTPUTS = 8, FRAMES = 8 };
 static const int durations[] = {0, 1, 2};
 
 /* What is heard at a frame, whatever was said before; `hurt` after piece 3. */
-struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, now, taken; };
+struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, taken; };
 
-static const float *score(void *net, const int *slots, int n, int frame)
+static void score(struct net *s, const int *slots, int n, int frame)
 {
-    struct net *s = net;
     s->most = n > s->most ? n : s->most;
-    s->now = n;
     for (int i = 0; i < n; i++) {
         float *row = s->rows + i * OUTPUTS;
         CHECK(slots[i] >= 0 && slots[i] < RS_BEAM_SLOTS);
@@ -121,16 +119,20 @@ static const float *score(void *net, const int *slots, int n, int frame)
         for (int k = 0; k < 3; k++)
             row[PIECES + 1 + k] = k == s->duration[frame] ? 2 : 0;
     }
-    return s->rows;
 }
 
-static bool take(void *net, const int *from, const int *tokens, const int *to, int n)
+static bool hear_round(void *net, const struct rs_beam_round *r, const float **scores)
 {
     struct net *s = net;
-    for (int i = 0; i < n; i++) {
-        CHECK(to[i] > 0 && from[i] != to[i]);
-        s->last[to[i]] = tokens[i];
+    CHECK(r->taken + r->scored > 0);
+    for (int i = 0; i < r->taken; i++) {
+        CHECK(r->to[i] > 0 && r->from[i] != r->to[i]);
+        s->last[r->to[i]] = r->tokens[i];
         s->taken++;
+    }
+    if (r->scored) {
+        score(s, r->slots, r->scored, r->frame);
+        *scores = s->rows;
     }
     return true;
 }
@@ -165,7 +167,7 @@ static const struct rs_words *words;
 
 static struct rs_transcript search(struct net *s, const struct rs_ngram *n, float weight, float bonus)
 {
-    const struct rs_beam_net net = {score, take, expected, two_heads ? second : NULL, whole_sentences ? ends : NULL, s};
+    const struct rs_beam_net net = {hear_round, expected, two_heads ? second : NULL, whole_sentences ? ends : NULL, s};
     const struct rs_beam_options o = {.lm = n, .weight = weight, .bonus = bonus, .ctc = 0.25f, .words = words, .unknown = 1, .pieces = PIECES, .outputs = OUTPUTS, .max_symbols = 3,
                                       .durations = durations, .n_durations = 3};
     struct rs_transcript t = {0};
