@@ -27,7 +27,7 @@ _rec_stt() {
             elif [ "$command" = pull ]; then
                 mapfile -t COMPREPLY < <(compgen -W "--list $("$program" pull --list 2>/dev/null | cut -d' ' -f1)" -- "$word")
             elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-                mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare import verify remove default prepare" -- "$word")
+                mapfile -t COMPREPLY < <(compgen -W "list info path import verify remove default prepare" -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
             fi ;;

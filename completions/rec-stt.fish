@@ -36,6 +36,6 @@ function __rec_stt_values
 end
 
 complete -c rec-stt -n 'not __rec_stt_command' -f -a '(__rec_stt_commands)'
-complete -c rec-stt -n 'test "$(__rec_stt_command)" = model' -a 'list info path import verify remove default prepare import verify remove default prepare'
+complete -c rec-stt -n 'test "$(__rec_stt_command)" = model' -a 'list info path import verify remove default prepare'
 complete -c rec-stt -n '__rec_stt_command' -a '(string match -q -- "-*" (commandline -ct); and __rec_stt_options)'
 complete -c rec-stt -n '__rec_stt_values >/dev/null' -f -a '(__rec_stt_values)'

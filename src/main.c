@@ -26,17 +26,19 @@ static int overview(FILE *to)
     return to == stdout ? 0 : 2;
 }
 
-/* As git does: rec-stt-NAME from libexec, else from PATH. It finds this program in REC_STT. Returns only when there
- * is none. */
+/* As git does: rec-stt-NAME from libexec, else from PATH; first from scripts/ beside this program, where it was built. It
+ * finds this program in REC_STT. Returns only when there is none. */
 static void run_external(char **argv)
 {
-    char path[PATH_MAX];
+    char self[PATH_MAX], path[PATH_MAX];
     if (strchr(argv[1], '/') || argv[1][0] == '-')
         return;
-    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {
-        path[n] = 0;
-        setenv("REC_STT", path, 0);
+        self[n] = 0;
+        setenv("REC_STT", self, 0);
+        if (snprintf(path, sizeof path, "%.*s/scripts/rec-stt-%s", (int)(strrchr(self, '/') - self), self, argv[1]) < (int)sizeof path)
+            execv(path, argv + 1);
     }
     if (snprintf(path, sizeof path, "%s/rec-stt-%s", RS_LIBEXECDIR, argv[1]) < (int)sizeof path)
         execv(path, argv + 1);

@@ -20,17 +20,18 @@ static float outside_of(struct search *s, const struct step *const *path, int n)
     int slot = 0;
     s->slots[slot].users++;
     for (int i = 0; i < n; i++) {
-        const int token = path[i]->token, from = slot;
+        const int token = path[i]->token;
+        struct rs_beam_round round = {.from = {slot}, .tokens = {token}, .taken = 1};
         bool heard;
         sum = spoken_for(s, sum, slot, token, path[i]->frame);
         sum += s->o->weight * rs_ngram_step(s->o->lm, &before, token, &before);
         if (s->o->words)
             sum -= s->o->unknown * (float)rs_words_step(s->o->words, &word, token);
         tokens = hash_with(tokens, token);
-        slot = slot_for(s, tokens, &heard);
-        if (!heard && !s->net->take(s->net->net, &from, &token, &slot, 1))
+        slot = round.to[0] = slot_for(s, tokens, &heard);
+        if (!heard && !s->net->round(s->net->net, &round, NULL))
             exit(1);
-        let_go(s, from);
+        let_go(s, round.from[0]);
     }
     sum += at_end(s, slot, word);
     let_go(s, slot);

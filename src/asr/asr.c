@@ -99,6 +99,16 @@ static void fill_info(struct rs_asr *a, const struct rs_backend *b)
     a->frame_s = (double)m->config.hop_length * c->factor / m->config.sample_rate;
 }
 
+/* No model that is read today takes a hint: they know one language, or find it by themselves. */
+static void look_at_language(struct rs_asr *a, const char *wanted)
+{
+    const char *known = a->info.language;
+    if (!wanted || !*wanted || strcmp(wanted, "auto") == 0 || (known && strcmp(wanted, known) == 0))
+        return;
+    a->info.language_note = known && *known ? "The model knows another language than --language asks for."
+                            : "The model takes no language hint: it finds the language by itself.";
+}
+
 static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_asr_options *o, struct rs_err *e)
 {
     const struct rs_backend *b;
@@ -117,8 +127,10 @@ static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_as
     rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
     rc = rc ? rc : open_decoder(a, o->decoder, b, e);
     rc = rc ? rc : rs_tokenizer_new(&a->tokenizer, a->model, e);
-    if (!rc)
+    if (!rc) {
         fill_info(a, b);
+        look_at_language(a, o->language);
+    }
     return rc;
 }
 

@@ -62,6 +62,7 @@ int rs_asr_run(struct rs_asr *a, const float *pcm, size_t n, struct rs_transcrip
 /* Facts for events, doctor and bench. Strings live as long as `a`. */
 struct rs_asr_info {
     const char *model, *container, *backend, *decoder, *language;
+    const char *language_note;                /* for a person who asked for one that it does not take; NULL: nothing */
     int threads, layers, width, mels, pieces;
     int64_t parameters;
 };

@@ -37,11 +37,6 @@ int rs_path_cache(char *buf, size_t size, const char *leaf, struct rs_err *e)
     return xdg(buf, size, e, "XDG_CACHE_HOME", "/.cache", leaf);
 }
 
-int rs_path_config(char *buf, size_t size, const char *leaf, struct rs_err *e)
-{
-    return xdg(buf, size, e, "XDG_CONFIG_HOME", "/.config", leaf);
-}
-
 int rs_path_runtime(char *buf, size_t size, const char *leaf, struct rs_err *e)
 {
     const char *v = getenv("XDG_RUNTIME_DIR");

@@ -11,7 +11,6 @@
  * specification says. Nothing is created. */
 int rs_path_data(char *buf, size_t size, const char *leaf, struct rs_err *e);     /* XDG_DATA_HOME/rec-stt/leaf */
 int rs_path_cache(char *buf, size_t size, const char *leaf, struct rs_err *e);    /* XDG_CACHE_HOME/rec-stt/leaf */
-int rs_path_config(char *buf, size_t size, const char *leaf, struct rs_err *e);   /* XDG_CONFIG_HOME/rec-stt/leaf */
 int rs_path_runtime(char *buf, size_t size, const char *leaf, struct rs_err *e);  /* XDG_RUNTIME_DIR/rec-stt/leaf, else /tmp/rec-stt-UID/leaf */
 
 /* Creates every missing folder of the path's parent with mode 0700. */

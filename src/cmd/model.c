@@ -236,6 +236,8 @@ static int remove_model(const struct options *o, const char *name, struct rs_err
     rc = rc ? rc : rs_model_locate(name, path, sizeof path, e);
     if (rc)
         return rc;
+    if (strcmp(path, "embedded") == 0)
+        return rs_fail(e, RS_E_USAGE, "%s is a part of the program and cannot be removed", name);
     if (!realpath(folder, whole) || strncmp(path, whole, strlen(whole)) != 0 || path[strlen(whole)] != '/')
         return rs_fail(e, RS_E_USAGE, "%s is not in %s: remove it yourself", path, folder);
     snprintf(link, sizeof link, "%s/default", folder);
@@ -327,6 +329,8 @@ static int run(int argc, char **argv)
             continue;
         if (acts[i].needs && !name)
             rs_fail(&e, RS_E_USAGE, "'model %s' needs the name of a model", word);
+        else if (acts[i].act == list && name)
+            rs_fail(&e, RS_E_USAGE, "'model list' takes no name: 'model info %.60s' looks into one", name);
         else
             acts[i].act(&o, name, &e);
         if (!e.code && (fflush(stdout) || ferror(stdout)))

@@ -33,7 +33,7 @@ int rs_parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e)
 static int check(const struct rs_record_options *o, const char *raw, struct rs_err *e)
 {
     if (o->overlap_s > o->chunk_s / 2)
-        return rs_fail(e, RS_E_USAGE, "--overlap may be at most half of --chunk.");
+        return rs_fail(e, RS_E_USAGE, "--overlap (%g seconds) may be at most half of --chunk (%g).", o->overlap_s, o->chunk_s);
     if (o->backlog_s < 2 * o->chunk_s)
         return rs_fail(e, RS_E_USAGE, "--backlog must be at least twice --chunk (%g seconds).", 2 * o->chunk_s);
     if (o->input && o->device)
@@ -103,7 +103,7 @@ int rs_record_command(const struct rs_cmd *cmd, bool toggles, int argc, char **a
         {.name = "model", .letter = 'm', .kind = RS_OPT_STRING, .value = &o.model, .arg = "MODEL", .help = "model file, folder or name (default: the pulled or linked-in one)"},
         {.name = "backend", .kind = RS_OPT_STRING, .value = &o.backend, .arg = "BACKEND", .help = "force an implementation of the arithmetic; 'rec-stt doctor' lists them"},
         {.name = "decoder", .kind = RS_OPT_CHOICE, .value = &o.decoder, .choices = "auto|tdt|rnnt|ctc", .help = "which of the model's decoders to use"},
-        {.name = "language", .kind = RS_OPT_STRING, .value = &o.language, .arg = "CODE", .help = "hint for models of many languages"},
+        {.name = "language", .kind = RS_OPT_STRING, .value = &o.language, .arg = "CODE", .help = "the language that is spoken; a model that cannot be told warns"},
         {.name = "threads", .kind = RS_OPT_INT, .value = &o.threads, .arg = "COUNT", .help = "threads of the engine (0: one for each core)", .min = 0, .max = 256},
         {.name = "vad", .kind = RS_OPT_STRING, .value = &o.vad, .arg = "FILE|energy", .help = "another detector of speech"},
         {.name = "chunk", .kind = RS_OPT_REAL, .value = &o.chunk_s, .arg = "SECONDS", .help = "length of a chunk (15)", .min = 1, .max = 120},

@@ -193,7 +193,8 @@ static int one_file(struct job *j, struct rs_err *e)
         rs_progress_attach(j->progress, j->asr);
         rc = work_through(j, e);
     }
-    rc = rc ? rc : finish(j, e);
+    const bool nothing = j->failed.code && j->script.duration_s == 0;
+    rc = rc || nothing ? rc : finish(j, e);
     if (rc == 0 && j->failed.code)
         rc = rs_fail(e, j->failed.code, "%s", j->failed.msg);
     rs_script_free(&j->script);
@@ -212,6 +213,9 @@ static int transcribe(struct job *j, char **paths, int count, struct rs_err *e)
     rc = rc ? rc : rs_asr_open(&j->asr, &j->asr_options, e);
     const double opening_s = rs_ms(rs_now_ns() - before) / 1000;
     const bool opened = rc == 0;
+    const char *note = opened ? rs_asr_facts(j->asr)->language_note : NULL;
+    if (note)
+        fprintf(stderr, "rec-stt transcribe: %s\n", note);
     for (int i = 0; i < count && opened; i++) {
         struct rs_err here = {0};
         j->path = paths[i];
@@ -243,7 +247,7 @@ static int run(int argc, char **argv)
         {.name = "model", .letter = 'm', .kind = RS_OPT_STRING, .value = &j.asr_options.model, .arg = "MODEL", .help = "model file, folder or name (default: the pulled or linked-in one)"},
         {.name = "backend", .kind = RS_OPT_STRING, .value = &j.asr_options.backend, .arg = "BACKEND", .help = "force an implementation of the arithmetic; 'rec-stt doctor' lists them"},
         {.name = "decoder", .kind = RS_OPT_CHOICE, .value = &j.asr_options.decoder, .choices = "auto|tdt|rnnt|ctc", .arg = "DECODER", .help = "which of the model's decoders to use"},
-        {.name = "language", .kind = RS_OPT_STRING, .value = &j.asr_options.language, .arg = "CODE", .help = "hint for models of many languages"},
+        {.name = "language", .kind = RS_OPT_STRING, .value = &j.asr_options.language, .arg = "CODE", .help = "the language that is spoken; a model that cannot be told warns"},
         {.name = "threads", .kind = RS_OPT_INT, .value = &j.asr_options.threads, .arg = "COUNT", .help = "threads of the engine (0: one for each core)", .min = 0, .max = 256},
         {.name = "vad", .kind = RS_OPT_STRING, .value = &j.vad, .arg = "FILE|energy", .help = "another detector of speech"},
         {.name = "chunk", .kind = RS_OPT_REAL, .value = &j.plan.chunk_s, .arg = "SECONDS", .help = "length of a chunk (15)", .min = 1, .max = 120},
@@ -258,7 +262,7 @@ static int run(int argc, char **argv)
         return fflush(stdout) || ferror(stdout) ? 1 : 0;
     rc = rc || !raw ? rc : rs_parse_raw(raw, &j.raw, &e);
     if (rc == 0 && j.plan.overlap_s > j.plan.chunk_s / 2)
-        rc = rs_fail(&e, RS_E_USAGE, "--overlap may be at most half of --chunk.");
+        rc = rs_fail(&e, RS_E_USAGE, "--overlap (%g seconds) may be at most half of --chunk (%g).", j.plan.overlap_s, j.plan.chunk_s);
     j.several = nargs > 1;
     if (rc == 0 && j.several && (is(&j, "srt") || is(&j, "vtt")))
         rc = rs_fail(&e, RS_E_USAGE, "Subtitles belong to one recording: give one FILE with --format %s.", j.format);

@@ -181,6 +181,8 @@ static const char *hint(int code)
         return "'rec-stt model list' lists the models at hand; --model takes a GGUF file too.";
     case RS_E_ALREADY_RUNNING:
         return "'rec-stt stop' ends it; --separate records beside it.";
+    case RS_E_AUDIO_FILE:
+        return "--input takes wav, flac, ogg, opus and mp3, and samples without a header by --raw.";
     default:
         return "'rec-stt doctor' looks at everything that a recording needs.";
     }
@@ -226,6 +228,7 @@ void rs_line_done(struct rs_recorder *r)
     rs_event_number(&ev, "stop_to_done_ms", r->stop_ns ? rs_ms(rs_now_ns() - r->stop_ns) : 0, 2);
     pthread_mutex_lock(&r->lock);
     rs_event_text(&ev, "model", r->model[0] ? r->model : NULL);
+    rs_event_text(&ev, "language", r->language[0] ? r->language : "auto");
     pthread_mutex_unlock(&r->lock);
     rs_event_text(&ev, "backend", r->backend);
     rs_line_event(r, &ev, RS_PUSH_ALWAYS, -1);

@@ -50,14 +50,12 @@ static void account(struct rs_recorder *r, const struct rs_chunk *c, int64_t beg
     rs_timing_add(&r->timing, "merge", r->backend, c->index, at < ended ? at : ended, ended);
 }
 
-/* No model that is read today takes a hint: they know one language, or find it by themselves. Said once, with the
- * first chunk, because `ready` comes before everything else. */
+/* Said once, with the first chunk, because `ready` comes before everything else. */
 static void tell_language(struct rs_recorder *r)
 {
-    const char *hint = r->o->language;
-    if (hint && *hint && strcmp(hint, "auto") != 0 && strcmp(hint, r->language) != 0)
-        rs_line_warning(r, "language_ignored", *r->language ? "The model knows another language than --language asks for."
-                        : "The model takes no language hint: it finds the language by itself.", NULL);
+    const char *note = rs_asr_facts(r->asr)->language_note;
+    if (note)
+        rs_line_warning(r, "language_ignored", note, NULL);
 }
 
 static void one_chunk(struct rs_recorder *r, struct rs_chunk *c)

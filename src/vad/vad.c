@@ -46,6 +46,9 @@ static int choose(struct rs_vad *v, const char *model, struct rs_err *e)
     struct rs_model *m;
     if (model ? strcmp(model, "energy") == 0 : own.size == 0)
         return open_energy(v, e);
+    char path[1024];
+    if (model && rs_model_locate(model, path, sizeof path, NULL))
+        return rs_fail(e, RS_E_MODEL_MISSING, "There is no voice detector \"%.120s\": give --vad a file with Silero's tensors, or 'energy'.", model);
     const int r = model ? rs_model_open(&m, model, e) : rs_model_open_memory(&m, own.data, own.size, own.name, e);
     return r < 0 ? r : open_model(v, m, e);
 }
