@@ -65,7 +65,8 @@ $(BUILD)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod
 $(BUILD)/%_i8mm.o: ISA = -march=armv8.2-a+dotprod+i8mm
 
 EMBEDDED := $(wildcard $(EMBED_MODEL) $(EMBED_VAD))
-embed = $(if $(wildcard $(2)),-DRS_EMBED_$(1)='"$(2)"' -DRS_EMBED_$(1)_NAME='"$(basename $(notdir $(2)))"')
+embed = $(if $(wildcard $(2)),-DRS_EMBED_$(1)='"$(2)"' -DRS_EMBED_$(1)_NAME='"$(basename $(notdir $(2)))"' \
+    -DRS_EMBED_$(1)_ID=0x$(shell sha256sum $(2) | cut -c1-16)u)
 $(BUILD)/model/embedded.o: ISA = $(call embed,MODEL,$(EMBED_MODEL)) $(call embed,VAD,$(EMBED_VAD))
 $(BUILD)/model/embedded.o: $(EMBEDDED)
 

@@ -10,6 +10,7 @@
 #include "asr/tokenizer.h"
 #include "asr/transducer.h"
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/mem.h"
 #include "feature/logmel.h"
 #include "model/model.h"
@@ -27,6 +28,7 @@ struct rs_asr {
     struct rs_ctc *ctc;
     struct rs_tokenizer *tokenizer;
     struct rs_asr_info info;
+    unsigned lost;                            /* rs_guard_hits before it was opened */
     float *mel;                               /* grown on the first chunks */
     size_t mel_cap;
     double frame_s;                           /* seconds in an encoder frame */
@@ -58,11 +60,11 @@ static int open_features(struct rs_asr *a, int mels, struct rs_err *e)
     return rc;
 }
 
-static int open_decoder(struct rs_asr *a, const char *wanted, const struct rs_backend *b, struct rs_err *e)
+/* `own`: whether it is the one that the model's file is for. */
+static int choose_decoder(struct rs_asr *a, const char *wanted, bool *is_own, struct rs_err *e)
 {
     const struct rs_model *m = a->model;
     const bool transducer = rs_model_find(m, "joint.joint_net.2.weight") != NULL, ctc = rs_ctc_present(m);
-    const int width = rs_fc_shape(a->encoder)->width;
     const bool automatic = !wanted || strcmp(wanted, "auto") == 0;
     const char *own = transducer ? m->config.n_durations ? "tdt" : "rnnt" : "ctc";
     if (!transducer && !ctc)
@@ -70,13 +72,21 @@ static int open_decoder(struct rs_asr *a, const char *wanted, const struct rs_ba
     a->info.decoder = automatic || strcmp(wanted, own) == 0 ? own : "ctc";
     if (!automatic && strcmp(wanted, a->info.decoder) != 0)
         return rs_fail(e, RS_E_USAGE, "%s has no %s decoder; it has %s%s", m->name, wanted, own, transducer && ctc ? " and ctc" : "");
+    if (!ctc && strcmp(a->info.decoder, "ctc") == 0)
+        return rs_fail(e, RS_E_USAGE, "%s has no ctc decoder; it has %s", m->name, own);
+    *is_own = strcmp(a->info.decoder, own) == 0;
+    return 0;
+}
+
+static int open_decoder(struct rs_asr *a, const struct rs_backend *b, struct rs_err *e)
+{
+    const struct rs_model *m = a->model;
+    const int width = rs_fc_shape(a->encoder)->width;
     if (strcmp(a->info.decoder, "ctc") != 0) {
         const int rc = rs_transducer_open(&a->transducer, m, b, a->pack, a->pool, width, e);
-        if (rc || !ctc || !rs_transducer_wants_ctc(a->transducer))
+        if (rc || !rs_ctc_present(m) || !rs_transducer_wants_ctc(a->transducer))
             return rc;
     }
-    if (!ctc)
-        return rs_fail(e, RS_E_USAGE, "%s has no ctc decoder; it has %s", m->name, own);
     return rs_ctc_open(&a->ctc, m, b, a->pack, a->pool, width, e);
 }
 
@@ -99,6 +109,14 @@ static void fill_info(struct rs_asr *a, const struct rs_backend *b)
     a->frame_s = (double)m->config.hop_length * c->factor / m->config.sample_rate;
 }
 
+/* Pages of the model that could not be read are zeros since: what was made of them is of no use. */
+static int look_for_losses(const struct rs_asr *a, struct rs_err *e)
+{
+    if (rs_guard_hits() == a->lost)
+        return 0;
+    return rs_fail(e, RS_E_MODEL_BAD, "The file of %s shrank or could not be read while it was in use: start again with a whole one.", a->model->name);
+}
+
 /* No model that is read today takes a hint: they know one language, or find it by themselves. */
 static void look_at_language(struct rs_asr *a, const char *wanted)
 {
@@ -109,9 +127,19 @@ static void look_at_language(struct rs_asr *a, const char *wanted)
                             : "The model takes no language hint: it finds the language by itself.";
 }
 
+/* A pack holds what one decoder needs: it is whole for that one. */
+static int open_pack(struct rs_asr *a, const struct rs_backend *b, bool own_decoder, struct rs_err *e)
+{
+    char order[48];
+    snprintf(order, sizeof order, "%s%s%s", rs_backend_order(b), own_decoder ? "" : "-", own_decoder ? "" : a->info.decoder);
+    return rs_pack_open(&a->pack, a->model->identity, order, e);
+}
+
 static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_asr_options *o, struct rs_err *e)
 {
     const struct rs_backend *b;
+    bool own_decoder = true;
+    a->lost = rs_guard_hits();
     int rc = rs_backend_choose(&b, o->backend, e);
     a->model = given;
     if (!rc && !given) {
@@ -120,13 +148,15 @@ static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_as
     }
     if (!rc && a->model->config.arch != RS_ARCH_FASTCONFORMER)
         rc = rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is not a speech recogniser", a->model->path);
+    rc = rc ? rc : choose_decoder(a, o->decoder, &own_decoder, e);
     rc = rc ? rc : rs_pool_new(&a->pool, o->threads, e);
     if (!rc && !given && rs_backend_order(b))
-        rc = rs_pack_open(&a->pack, a->model->identity, rs_backend_order(b), e);
+        rc = open_pack(a, b, own_decoder, e);
     rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, a->pack, a->pool, e);
     rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
-    rc = rc ? rc : open_decoder(a, o->decoder, b, e);
+    rc = rc ? rc : open_decoder(a, b, e);
     rc = rc ? rc : rs_tokenizer_new(&a->tokenizer, a->model, e);
+    rc = rc ? rc : look_for_losses(a, e);
     if (!rc) {
         fill_info(a, b);
         look_at_language(a, o->language);
@@ -177,7 +207,8 @@ const struct rs_asr_info *rs_asr_facts(const struct rs_asr *a)
 
 int rs_asr_keep_packed(struct rs_asr *a, const char **path, struct rs_err *e)
 {
-    const int rc = rs_pack_publish(a->pack, e);
+    int rc = look_for_losses(a, e);
+    rc = rc ? rc : rs_pack_publish(a->pack, e);
     if (path)
         *path = rs_pack_path(a->pack);
     return rc;

@@ -259,35 +259,32 @@ void rs_fc_positions(float *pe, int first, int rows, int width)
     }
 }
 
-/* How far from 0 the table goes on one side. Local attention works on blocks of queries and looks at, but
- * does not use, some rows beyond its band. */
-static int reach(int limit, int rows)
-{
-    const int margin = 64;
-    return limit < 0 || limit > rows - 1 - margin ? rows - 1 : limit + margin;
-}
+static int rows_before(const struct rs_fc *f, int rows) { return rs_attention_reach(f->c.left, rows); }
+
+/* How many positions the frames of `rows` are apart by. */
+static int position_count(const struct rs_fc *f, int rows) { return rows_before(f, rows) + 1 + rs_attention_reach(f->c.right, rows); }
 
 /* Projects the positions of `rows` frames by one layer into p. */
 static void project_positions(struct rs_fc *f, const struct layer *l, const float *pe, int rows, float *p)
 {
     const int d = f->c.width;
     struct rs_rows r;
-    rows_of(f, &r, pe, d, reach(f->c.left, rows) + reach(f->c.right, rows) + 1, d);
+    rows_of(f, &r, pe, d, position_count(f, rows), d);
     linear(f, &l->pos, &r, RS_ACT_NONE, p, d);
 }
 
 static const float *table_for(struct rs_fc *f, int rows)
 {
-    const int left = reach(f->c.left, rows), count = left + reach(f->c.right, rows) + 1;
+    const int count = position_count(f, rows);
     float *pe = room(f, &f->chunk, (size_t)count * (size_t)f->c.width, sizeof *pe);
     if (pe)
-        rs_fc_positions(pe, left, count, f->c.width);
+        rs_fc_positions(pe, rows_before(f, rows), count, f->c.width);
     return pe;
 }
 
 static size_t positions_size(const struct rs_fc *f, int rows)
 {
-    return (size_t)(reach(f->c.left, rows) + reach(f->c.right, rows) + 1) * (size_t)f->c.width;
+    return (size_t)position_count(f, rows) * (size_t)f->c.width;
 }
 
 static size_t positions_bytes(const struct rs_fc *f, int rows)
@@ -345,13 +342,13 @@ static const float *positions_of(struct rs_fc *f, int i, const float *pe, int ro
     const size_t d = (size_t)f->c.width;
     if (pe) {
         project_positions(f, &f->layers[i], pe, rows, p);
-        return p + (size_t)reach(f->c.left, rows) * d;
+        return p + (size_t)rows_before(f, rows) * d;
     }
     const size_t size = positions_size(f, f->kept);
     const char *from = (const char *)f->positions + (size_t)i * size * rs_type_bytes(f->position_type);
     if (f->position_type != RS_F32)
         rs_dequantize(f->position_type, from, p, (int64_t)size);
-    return (f->position_type == RS_F32 ? (const float *)from : p) + (size_t)reach(f->c.left, f->kept) * d;
+    return (f->position_type == RS_F32 ? (const float *)from : p) + (size_t)rows_before(f, f->kept) * d;
 }
 
 /* ---- Blocks ---- */
@@ -377,7 +374,7 @@ static void self_attention(struct rs_fc *f, const struct layer *l, struct scratc
         rs_linear_apply_all((const struct rs_linear *const[]){&l->q, &l->k, &l->v}, 3, &r, f->pool, (float *const[]){q, k, v}, zs);
     const struct rs_attention a = {
         .n = n, .heads = f->c.heads, .dk = f->c.head_dim, .left = f->c.left, .right = f->c.right, .q = q, .k = k, .value = v,
-        .p = s->positions - (ptrdiff_t)(n - 1) * d, .u = l->bias_u, .v = l->bias_v, .qs = zs, .ks = zs, .vs = zs,
+        .p = s->positions, .u = l->bias_u, .v = l->bias_v, .qs = zs, .ks = zs, .vs = zs,
         .ps = d, .ys = ys, .out = s->y};
     rs_arena_reset(&f->step);
     f->failed |= f->failed || !rs_attention(&a, f->pool, &f->step);

@@ -37,7 +37,7 @@ bool rs_lstm_recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_
 }
 
 bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
-                  const int *from, const int *to, int n, float *gates, struct rs_rows *rows)
+                  const int *from, const int *to, int n, const float *gates, struct rs_rows *rows)
 {
     const int hidden = hh->k;
     const size_t d = (size_t)hidden;
@@ -49,10 +49,7 @@ bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_ar
     for (int i = 0; i < n; i++) {
         const struct rs_lstm_memory *before = &memories[from[i]];
         struct rs_lstm_memory *after = &memories[to[i]];
-        float *row = gates + 4 * d * (size_t)i;
-        memcpy(after->cell, before->cell, d * sizeof *after->cell);
-        rs_kernels()->add(before->recalled, 4 * hidden, 1, row);
-        rs_lstm_cell(row, hidden, after->cell, after->h);
+        rs_lstm_cell(gates + 4 * d * (size_t)i, before->recalled, hidden, before->cell, after->cell, after->h);
         memcpy(h + d * (size_t)i, after->h, d * sizeof *h);
         after->known = false;
     }

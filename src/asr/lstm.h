@@ -17,10 +17,10 @@ struct rs_lstm_memory {
 bool rs_lstm_recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
                     const int *from, int n);
 
-/* memories[to[i]] becomes memories[from[i]] after one more input, whose W_ih·x + b_ih is row i of gates [n][4·hidden], which
- * is used up (no memory is in both lists). rows: the answers h, as the products that follow want them, until the arena is
+/* memories[to[i]] becomes memories[from[i]] after one more input, whose W_ih·x + b_ih is row i of gates [n][4·hidden]
+ * (no memory is in both lists). rows: the answers h, as the products that follow want them, until the arena is
  * reset. False: out of memory. */
 bool rs_lstm_step(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,
-                  const int *from, const int *to, int n, float *gates, struct rs_rows *rows);
+                  const int *from, const int *to, int n, const float *gates, struct rs_rows *rows);
 
 #endif

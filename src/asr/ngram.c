@@ -36,9 +36,9 @@ static const uint8_t *part(const uint8_t **at, const uint8_t *end, size_t bytes)
 /* The begins must be what the counts of successors say: a search then stays inside its level. */
 static bool adds_up(const struct level *l, uint32_t next)
 {
-    uint32_t sum = 0;
+    uint64_t sum = 0;
     for (uint32_t at = 0; at < l->count; at += BLOCK) {
-        if (l->begin[at / BLOCK] != sum)
+        if (l->begin[at / BLOCK] != sum || sum > next)
             return false;
         const uint32_t end = at + BLOCK < l->count ? at + BLOCK : l->count;
         for (uint32_t i = at; i < end; i++)

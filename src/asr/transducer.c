@@ -20,6 +20,7 @@
 #include "tensor/pack.h"
 
 #define MAX_LAYERS 4
+#define MAX_SYMBOLS 100         /* at a frame: published models say 10 */
 
 /* ---- Network ---- */
 
@@ -73,8 +74,7 @@ static bool predict(struct rs_transducer *t, const int *token)
         rs_arena_reset(&t->step);
         if (!(known && l == 0) && !rs_linear_vector(&t->ih[l], t->pool, &t->step, x, t->gates))
             return false;
-        rs_kernels()->add(m->recalled, 4 * t->hidden, 1, t->gates);
-        rs_lstm_cell(t->gates, t->hidden, m->cell, m->h);
+        rs_lstm_cell(t->gates, m->recalled, t->hidden, m->cell, m->cell, m->h);
         x = m->h;
     }
     t->recall = true;
@@ -351,6 +351,9 @@ static void find_geometry(struct rs_transducer *t, struct rs_weights *w)
     t->hidden = embed->ndim == 2 && embed->shape[1] <= 8192 ? (int)embed->shape[1] : 0;
     t->joint = enc->shape[0] <= 8192 ? (int)enc->shape[0] : 0;
     t->max_symbols = c->max_symbols > 0 ? c->max_symbols : 10;
+    if (t->max_symbols > MAX_SYMBOLS)
+        w->rc = rs_fail(w->e, RS_E_MODEL_BAD, "%s wants up to %d tokens at a frame; at most %d make sense: fetch the model again",
+                        w->model->path, t->max_symbols, MAX_SYMBOLS);
     t->n_durations = c->n_durations;
     memcpy(t->durations, c->durations, sizeof t->durations);
     t->outputs = t->pieces + 1 + t->n_durations;
@@ -404,6 +407,8 @@ static void packed_answers(struct rs_transducer *t, struct rs_weights *w, struct
     t->answers = rs_pack_find(pack, "decoder.answers", bytes);
     uint16_t *room = t->answers ? NULL : rs_pack_room(pack, "decoder.answers", bytes);
     float *x = room ? rs_arena_alloc(&t->chunk, ROWS * d, sizeof *x) : NULL, *y = x ? rs_arena_alloc(&t->chunk, ROWS * 4 * d, sizeof *y) : NULL;
+    if (room && !y)                     /* a room that nobody fills must not be kept */
+        w->rc = rs_fail(w->e, RS_E_NOMEM, "no memory for the decoder of %s", w->model->name);
     if (!y)
         return;
     for (int from = 0; from <= t->pieces; from += ROWS) {

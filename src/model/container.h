@@ -6,11 +6,13 @@
 #include "model/model.h"
 #include "model/names.h"
 
-struct rs_mapping { const uint8_t *data; size_t size; };
+/* A file in memory. stamp: which file it was, and when it was written last; 0 for an image. */
+struct rs_mapping { const uint8_t *data; size_t size; uint64_t stamp; };
 
 struct rs_model_impl {
     const uint8_t *data;      /* the whole file */
     size_t size;
+    uint64_t stamp;           /* of it, as in rs_mapping */
     bool mapped;              /* data is ours to unmap */
     struct rs_mapping *more;  /* a folder's files */
     size_t n_more, more_cap;

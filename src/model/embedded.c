@@ -11,7 +11,7 @@
 EMBED(rs_embedded_model_image, RS_EMBED_MODEL);
 struct rs_embedded rs_embedded_model(void)
 {
-    return (struct rs_embedded){rs_embedded_model_image, (size_t)(rs_embedded_model_image_end - rs_embedded_model_image), RS_EMBED_MODEL_NAME};
+    return (struct rs_embedded){rs_embedded_model_image, (size_t)(rs_embedded_model_image_end - rs_embedded_model_image), RS_EMBED_MODEL_NAME, RS_EMBED_MODEL_ID};
 }
 #else
 struct rs_embedded rs_embedded_model(void) { return (struct rs_embedded){0}; }
@@ -21,7 +21,7 @@ struct rs_embedded rs_embedded_model(void) { return (struct rs_embedded){0}; }
 EMBED(rs_embedded_vad_image, RS_EMBED_VAD);
 struct rs_embedded rs_embedded_vad(void)
 {
-    return (struct rs_embedded){rs_embedded_vad_image, (size_t)(rs_embedded_vad_image_end - rs_embedded_vad_image), RS_EMBED_VAD_NAME};
+    return (struct rs_embedded){rs_embedded_vad_image, (size_t)(rs_embedded_vad_image_end - rs_embedded_vad_image), RS_EMBED_VAD_NAME, RS_EMBED_VAD_ID};
 }
 #else
 struct rs_embedded rs_embedded_vad(void) { return (struct rs_embedded){0}; }

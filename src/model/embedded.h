@@ -3,8 +3,9 @@
 #define RS_EMBEDDED_H
 
 #include <stddef.h>
+#include <stdint.h>
 
-struct rs_embedded { const void *data; size_t size; const char *name; };   /* size 0: none was linked in */
+struct rs_embedded { const void *data; size_t size; const char *name; uint64_t identity; };   /* size 0: none was linked in */
 
 struct rs_embedded rs_embedded_model(void);
 struct rs_embedded rs_embedded_vad(void);

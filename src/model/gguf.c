@@ -335,12 +335,18 @@ static int read_tensors(struct file *f, uint64_t count)
         rc = read_tensor(f, &list[i].t, &list[i].name, &list[i].offset);
     const struct rs_model_impl *impl = f->m->impl;
     const uint64_t head = (uint64_t)(f->c.at - impl->data), start = (head + f->alignment - 1) / f->alignment * f->alignment;
+    uint64_t all = 0;
     for (uint64_t i = 0; i < count && !rc; i++) {
         struct placed *p = &list[i];
         char name[160];
         if (p->offset % f->alignment || start > impl->size || p->offset > impl->size - start || p->t.bytes > impl->size - start - p->offset) {
             rc = rs_fail(f->e, RS_E_MODEL_BAD, "%s ends before its tensor %.*s does: it was not fetched whole", f->m->path,
                          (int)p->name.len, p->name.s);
+            break;
+        }
+        all += p->t.bytes;
+        if (all > impl->size - start) {         /* a small file must not ask for endless packed weights */
+            rc = damaged(f, "its tensors lie in each other");
             break;
         }
         p->t.data = impl->data + start + p->offset;

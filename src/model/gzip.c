@@ -93,6 +93,6 @@ int rs_model_gunzip(const char *path, struct rs_mapping in, struct rs_mapping *o
     if (rc)
         return rc;
     rs_guard_add(at, (size_t)st.st_size);
-    *out = (struct rs_mapping){at, (size_t)st.st_size};
+    *out = (struct rs_mapping){at, (size_t)st.st_size, in.stamp};
     return 0;
 }

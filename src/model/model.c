@@ -129,19 +129,23 @@ static struct rs_model *fresh(const char *path, struct rs_err *e)
     return m;
 }
 
-/* FNV-1a over the first bytes of every file, mixed with what stat says. */
-static uint64_t identify(const struct rs_model_impl *impl, const struct stat *st)
+static uint64_t with(uint64_t h, uint64_t v) { return (h ^ v) * 1099511628211u; }         /* FNV-1a */
+
+static uint64_t stamp_of(const struct stat *st)
+{
+    return with(with(with(1, (uint64_t)st->st_mtim.tv_sec), (uint64_t)st->st_mtim.tv_nsec), st->st_ino);
+}
+
+/* The first bytes of every file, and what stat says of it. */
+static uint64_t identify(const struct rs_model_impl *impl)
 {
     uint64_t h = 14695981039346656037u;
     for (size_t k = 0; k <= impl->n_more; k++) {
-        const struct rs_mapping f = k ? impl->more[k - 1] : (struct rs_mapping){impl->data, impl->size};
+        const struct rs_mapping f = k ? impl->more[k - 1] : (struct rs_mapping){impl->data, impl->size, impl->stamp};
         for (size_t i = 0; i < f.size && i < 65536; i++)
-            h = (h ^ f.data[i]) * 1099511628211u;
-        h = (h ^ f.size) * 1099511628211u;
+            h = with(h, f.data[i]);
+        h = with(with(h, f.size), f.stamp);
     }
-    const uint64_t facts[] = {impl->size, st ? (uint64_t)st->st_mtim.tv_sec : 0, st ? (uint64_t)st->st_mtim.tv_nsec : 0, st ? st->st_ino : 0};
-    for (int i = 0; i < 4; i++)
-        h = (h ^ facts[i]) * 1099511628211u;
     return h;
 }
 
@@ -237,14 +241,14 @@ static int read_container(struct rs_model *m, struct rs_err *e)
     return m->config.arch == RS_ARCH_FASTCONFORMER ? settle_head(m, e) : 0;
 }
 
-static int finish(struct rs_model **out, struct rs_model *m, const struct stat *st, struct rs_err *e)
+static int finish(struct rs_model **out, struct rs_model *m, struct rs_err *e)
 {
     const int rc = read_container(m, e);
     if (rc) {
         rs_model_close(m);
         return rc;
     }
-    m->identity = identify(m->impl, st);
+    m->identity = identify(m->impl);
     *out = m;
     return 0;
 }
@@ -258,53 +262,53 @@ int rs_model_open_memory(struct rs_model **out, const void *data, size_t size, c
     struct rs_model_impl *impl = m->impl;
     impl->data = data;
     impl->size = size;
-    return finish(out, m, NULL, e);
+    return finish(out, m, e);
 }
 
-static int map_file(const char *path, const uint8_t **data, struct stat *st, struct rs_err *e)
+static int map_file(const char *path, struct rs_mapping *file, struct rs_err *e)
 {
+    struct stat st;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return rs_fail(e, errno == ENOENT ? RS_E_MODEL_MISSING : RS_E_IO, "the model %s cannot be opened: %s", path, strerror(errno));
-    if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_size < 4) {
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 4) {
         close(fd);
-        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file%s", path, st->st_size ? st->st_size < 4 ? ": it ends after its first bytes" : "" : ": it is empty");
+        return rs_fail(e, RS_E_MODEL_BAD, "%s is no model file%s", path, st.st_size ? st.st_size < 4 ? ": it ends after its first bytes" : "" : ": it is empty");
     }
-    void *at = mmap(NULL, (size_t)st->st_size, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     const int why = errno;
     close(fd);
     if (at == MAP_FAILED)
         return rs_fail(e, RS_E_IO, "the model %s cannot be mapped: %s", path, strerror(why));
-    rs_guard_add(at, (size_t)st->st_size);
-    *data = at;
+    rs_guard_add(at, (size_t)st.st_size);
+    *file = (struct rs_mapping){at, (size_t)st.st_size, stamp_of(&st)};
     return 0;
 }
 
 int rs_model_map(struct rs_model *m, const char *path, const uint8_t **data, size_t *size, struct rs_err *e)
 {
     struct rs_model_impl *impl = m->impl;
-    struct stat st;
+    struct rs_mapping file;
     if (!rs_grow((void **)&impl->more, &impl->more_cap, impl->n_more + 1, sizeof *impl->more))
         return rs_fail(e, RS_E_NOMEM, "no memory to open %s", path);
-    const int rc = map_file(path, data, &st, e);
+    const int rc = map_file(path, &file, e);
     if (rc)
         return rc;
-    *size = (size_t)st.st_size;
-    impl->more[impl->n_more++] = (struct rs_mapping){*data, *size};
+    *data = file.data;
+    *size = file.size;
+    impl->more[impl->n_more++] = file;
     return 0;
 }
 
 /* A folder, or the safetensors file of one. */
 static int open_folder(struct rs_model **out, const char *path, struct rs_err *e)
 {
-    struct stat st = {0};
     char folder[1024];
     snprintf(folder, sizeof folder, "%s", path);
     for (size_t n = strlen(folder); n > 1 && folder[n - 1] == '/'; n--)
         folder[n - 1] = '\0';
-    stat(folder, &st);
     struct rs_model *m = fresh(folder, e);
-    return m ? finish(out, m, &st, e) : -RS_E_NOMEM;
+    return m ? finish(out, m, e) : -RS_E_NOMEM;
 }
 
 /* Whether a safetensors file lies beside a config.json; `folder` then has the place of both. */
@@ -322,16 +326,15 @@ static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
 {
     struct stat st;
     char folder[1024];
-    const uint8_t *data;
+    struct rs_mapping file;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return open_folder(out, path, e);
     if (beside_config(path, folder, sizeof folder))
         return open_folder(out, folder, e);
-    int rc = map_file(path, &data, &st, e);
+    int rc = map_file(path, &file, e);
     if (rc)
         return rc;
-    struct rs_mapping file = {data, (size_t)st.st_size};
-    if (memcmp(data, "\x1f\x8b", 2) == 0) {
+    if (memcmp(file.data, "\x1f\x8b", 2) == 0) {
         const struct rs_mapping packed = file;
         rc = rs_model_gunzip(path, packed, &file, e);
         rs_guard_remove(packed.data);
@@ -345,8 +348,8 @@ static int open_path(struct rs_model **out, const char *path, struct rs_err *e)
         munmap((void *)file.data, file.size);
         return -RS_E_NOMEM;
     }
-    *(struct rs_model_impl *)m->impl = (struct rs_model_impl){.data = file.data, .size = file.size, .mapped = true};
-    return finish(out, m, &st, e);
+    *(struct rs_model_impl *)m->impl = (struct rs_model_impl){.data = file.data, .size = file.size, .stamp = file.stamp, .mapped = true};
+    return finish(out, m, e);
 }
 
 /* The file of that name in one folder, whatever its container; links are followed, so that a default has its own name. */
@@ -394,7 +397,10 @@ int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err
     if (rc)
         return rc;
     const struct rs_embedded own = rs_embedded_model();
-    if (strcmp(path, "embedded") == 0)
-        return rs_model_open_memory(out, own.data, own.size, own.name, e);
-    return open_path(out, path, e);
+    if (strcmp(path, "embedded") != 0)
+        return open_path(out, path, e);
+    const int opened = rs_model_open_memory(out, own.data, own.size, own.name, e);
+    if (!opened)
+        (*out)->identity = own.identity;
+    return opened;
 }

@@ -91,14 +91,15 @@ static float turned(const struct room *r, const float *x, ptrdiff_t xs, int firs
     return scale;
 }
 
-/* Keys [low, high) and the position rows that they meet, from first_row on. */
-static void see(const struct rs_attention *t, struct room *r, int at, int low, int high, int first_row)
+/* Keys [low, high) and the position rows that they meet, from position `first` on; those beyond the limits are zeros. */
+static void see(const struct rs_attention *t, struct room *r, int at, int low, int high, int first)
 {
     const struct rs_kernels *f = rs_kernels();
     const float *v = t->value + low * t->vs + at;
-    const int keys = high - low;
+    const int keys = high - low, left = rs_attention_reach(t->left, t->n), right = rs_attention_reach(t->right, t->n);
     r->k_scale = turned(r, t->k + low * t->ks + at, t->ks, 0, keys, keys, t->dk, r->k);
-    r->p_scale = turned(r, t->p + at, t->ps, first_row, (r->banded ? r->span_panels : r->row_panels) * r->panel, 2 * t->n - 1, t->dk, r->p);
+    r->p_scale = turned(r, t->p - left * t->ps + at, t->ps, first + left, (r->banded ? r->span_panels : r->row_panels) * r->panel,
+                        left + 1 + right, t->dk, r->p);
     if (!r->narrow) {
         f->pack(v, t->vs, keys, t->dk, r->v);
         return;
@@ -159,11 +160,11 @@ static void attend(const struct rs_attention *t, struct room *r, int at, int fir
     const int dk = t->dk, last = first + rows - 1;
     const int low = !r->banded || first < t->left ? 0 : first - t->left;
     const int high = !r->banded || last + t->right >= t->n ? t->n : last + t->right + 1;
-    const int keys = high - low, first_row = t->n - 1 + low - (first + BLOCK - 1);
+    const int keys = high - low, position = low - (first + BLOCK - 1);
     const ptrdiff_t across = r->key_panels * r->panel, span = r->span_panels * r->panel, wide = r->out_panels * r->panel;
     if (r->banded)
-        see(t, r, at, low, high, first_row);
-    const float *p = r->banded ? r->p : r->p + (ptrdiff_t)(first_row + r->shift) * width_of(r, dk);
+        see(t, r, at, low, high, position);
+    const float *p = r->banded ? r->p : r->p + (ptrdiff_t)(t->n - 1 + position + r->shift) * width_of(r, dk);
     shifted(t->q + first * t->qs + at, t->qs, t->u + at, rows, dk, r->q);
     multiply(r, r->q, dk, rows, r->k, r->k_scale, panels_of(keys, r->panel), dk, r->scores, across);
     shifted(t->q + first * t->qs + at, t->qs, t->v + at, rows, dk, r->q);
@@ -180,7 +181,7 @@ static void run(const struct rs_attention *t, int head, bool narrow, void *scrat
     struct room r;
     lay_out(&r, t, narrow, scratch);
     if (!r.banded)
-        see(t, &r, head * t->dk, 0, t->n, -r.shift);
+        see(t, &r, head * t->dk, 0, t->n, 1 - t->n - r.shift);
     for (int first = 0; first < t->n; first += BLOCK)
         attend(t, &r, head * t->dk, first, t->n - first < BLOCK ? t->n - first : BLOCK);
 }

@@ -252,7 +252,8 @@ void rs_attention_amx(const struct rs_attention *t, int head, void *scratch)
     __asm__ volatile("" : : "r"(config) : "memory");
     _tile_loadconfig(config);
     pack_rows(t->k + at, t->ks, 0, t->n, r.key_tiles, r.steps, r.k);
-    pack_rows(t->p + at, t->ps, -r.shift, 2 * t->n - 1, r.row_tiles, r.steps, r.p);
+    const int left = rs_attention_reach(t->left, t->n), right = rs_attention_reach(t->right, t->n);
+    pack_rows(t->p - left * t->ps + at, t->ps, left + 1 - t->n - r.shift, left + 1 + right, r.row_tiles, r.steps, r.p);
     pack_values(t->value + at, t->vs, &r);
     /* Rows of a last, short block are never weighed: they must be numbers all the same. */
     memset(r.weights, 0, 2 * (size_t)r.keys / 32 * RS_TILE);

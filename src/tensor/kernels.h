@@ -32,6 +32,8 @@ struct rs_kernels {
     int (*at_least)(const float *x, int n, float limit, int *at);          /* where x >= limit; returns how many */
     float (*sum_exp)(const float *x, int n, float from);    /* Σ e^(x − from) */
     void (*glu)(const float *x, int n, float *y);           /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
+    /* One step of an LSTM layer, see rs_lstm_cell. */
+    void (*lstm)(const float *gates, const float *recalled, int n, const float *before, float *cell, float *h);
     void (*add)(const float *x, int n, float alpha, float *y);   /* y += alpha·x */
     void (*from_f16)(const void *x, int n, float *y);       /* x at any address */
     /* y[c] = act(Σ_j w[j·n + c]·rows[j][c] + b[c]) over at most RS_TAPS rows; a NULL row is zeros. */

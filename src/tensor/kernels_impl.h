@@ -84,6 +84,21 @@ static void glu(const float *x, int n, float *y)
         store_part(y + i, load_part(x + i, n - i) * sigmoid_v(load_part(x + n + i, n - i)), n - i);
 }
 
+static void lstm(const float *gates, const float *recalled, int n, const float *before, float *cell, float *h)
+{
+    for (int i = 0; i < n; i += LANES) {
+        vf g[4];
+        for (int k = 0; k < 4; k++) {
+            g[k] = load_n(gates + k * n + i, n - i);
+            if (recalled)
+                g[k] += load_n(recalled + k * n + i, n - i);
+        }
+        const vf c = sigmoid_v(g[1]) * load_n(before + i, n - i) + sigmoid_v(g[0]) * tanh_v(g[2]);
+        store_n(cell + i, c, n - i);
+        store_n(h + i, sigmoid_v(g[3]) * tanh_v(c), n - i);
+    }
+}
+
 static void from_f16(const void *x, int n, float *y)
 {
     const char *at = x;
@@ -547,7 +562,7 @@ static void finish(const float *v, const float *scale, const float *bias, int n,
 
 const struct rs_kernels TABLE = {
     .name = TABLE_NAME, .quantize = quantize, .layer_norm = layer_norm, .softmax = softmax, .silu = silu,
-    .sigmoid = sigmoid, .argmax = argmax, .at_least = at_least, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu,
+    .sigmoid = sigmoid, .argmax = argmax, .at_least = at_least, .sum_exp = sum_exp, .tanh = tanh_all, .relu = relu, .lstm = lstm,
     .exp = exp_all, .log = log_all, .glu = glu, .add = add, .from_f16 = from_f16, .depthwise = depthwise, .dots = dots, .mix = mix, .finish = finish, .unpack4 = unpack4, .panel = PANEL, .pack = pack,
     .pack_turned = pack_turned, .panels = panels, .largest = largest,
 #if WIDTH >= 32

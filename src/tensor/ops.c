@@ -75,17 +75,9 @@ void rs_tanh(const float *x, int n, float *y) { rs_kernels()->tanh(x, n, y); }
 void rs_exp(const float *x, int n, float *y) { rs_kernels()->exp(x, n, y); }
 void rs_softmax(float *x, int n) { rs_kernels()->softmax(x, n, 1); }
 
-void rs_lstm_cell(float *gates, int hidden, float *c, float *h)
+void rs_lstm_cell(const float *gates, const float *recalled, int hidden, const float *before, float *cell, float *h)
 {
-    const float *in = gates, *forget = gates + hidden, *new = gates + 2 * hidden, *out = gates + 3 * hidden;
-    rs_sigmoid(gates, 2 * hidden, gates);
-    rs_tanh(new, hidden, gates + 2 * hidden);
-    rs_sigmoid(out, hidden, gates + 3 * hidden);
-    for (int i = 0; i < hidden; i++)
-        c[i] = forget[i] * c[i] + in[i] * new[i];
-    rs_tanh(c, hidden, h);
-    for (int i = 0; i < hidden; i++)
-        h[i] *= out[i];
+    rs_kernels()->lstm(gates, recalled, hidden, before, cell, h);
 }
 
 static void conv_part(void *arg, int part, int parts)

@@ -31,9 +31,9 @@ void rs_tanh(const float *x, int n, float *y);
 void rs_exp(const float *x, int n, float *y);
 void rs_softmax(float *x, int n);                  /* in place */
 
-/* One step of an LSTM layer: gates[4·hidden] = W_ih·x + b_ih + W_hh·h + b_hh in the order i, f, g, o;
- * they are used up. */
-void rs_lstm_cell(float *gates, int hidden, float *c, float *h);
+/* One step of an LSTM layer: gates[4·hidden] + recalled[4·hidden] = (W_ih·x + b_ih) + (W_hh·h + b_hh) in the order i, f, g,
+ * o; recalled may be NULL, before (the cell until now) may be cell. */
+void rs_lstm_cell(const float *gates, const float *recalled, int hidden, const float *before, float *cell, float *h);
 
 /* Depthwise convolution over time, zeros outside: y[t, c] = act(Σ_j w[j, c]·x[t + j − left, c] + b[c]).
  * w is [taps, n] (transposed from a checkpoint's [n, 1, taps]); taps <= 64; b may be NULL; x and y differ. */
@@ -41,15 +41,18 @@ void rs_conv_time(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int
                   int taps, int left, enum rs_act act, float *y, ptrdiff_t ys);
 
 /* Transformer-XL attention over one sequence (the specification's section 3.4):
- *   s[i, j] = ((q[i] + u)·k[j] + (q[i] + v)·p[n − 1 + j − i]) / sqrt(dk),  out[i] = Σ_j softmax_j(s)[i, j]·value[j]
- * for each head. q, k, value and out are [n, heads·dk]; p is [2n − 1, heads·dk], row r for position n − 1 − r;
- * u and v are [heads, dk]. left and right limit i − j and j − i (-1: no limit). */
+ *   s[i, j] = ((q[i] + u)·k[j] + (q[i] + v)·p[j − i]) / sqrt(dk),  out[i] = Σ_j softmax_j(s)[i, j]·value[j]
+ * for each head. q, k, value and out are [n, heads·dk]; u and v are [heads, dk]. left and right limit i − j and j − i (-1: no
+ * limit). p is the row of position 0; there are rs_attention_reach(left, n) rows before it and so many for right after it. */
 struct rs_attention {
     int n, heads, dk, left, right;
     const float *q, *k, *value, *p, *u, *v;
     ptrdiff_t qs, ks, vs, ps, ys;
     float *out;
 };
+/* How far the queries and keys that see each other are apart at most, on one side. */
+static inline int rs_attention_reach(int limit, int n) { return limit >= 0 && limit < n - 1 ? limit : n - 1; }
+
 /* False when the arena is out of memory. */
 bool rs_attention(const struct rs_attention *t, struct rs_pool *pool, struct rs_arena *a);
 

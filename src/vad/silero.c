@@ -275,7 +275,7 @@ static float remember(struct silero *s, float *z)
 {
     float p = s->head[CELL];
     s->product(s->gates + CELL * GATES, GATES, CELL, 1, (const float *[]){s->h}, (float *[]){z});
-    rs_lstm_cell(z, CELL, s->c, s->h);
+    rs_lstm_cell(z, NULL, CELL, s->c, s->c, s->h);
     for (int i = 0; i < CELL; i++)
         p += s->head[i] * fmaxf(s->h[i], 0);
     return 1 / (1 + expf(-p));

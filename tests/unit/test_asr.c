@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "asr/asr.h"
 #include "model/model.h"
@@ -99,6 +100,68 @@ static void too_many_layers(void)
     free(more);
 }
 
+static void too_many_tokens_at_a_frame(void)
+{
+    struct rs_model *m = NULL;
+    struct rs_asr *a = NULL;
+    struct rs_err e = {0};
+    const struct rs_asr_options o = {.backend = "f32-portable", .threads = 1};
+    CHECK_INT(rs_model_open(&m, TINY("tdt"), &e), 0);
+    m->config.max_symbols = 101;
+    CHECK_INT(rs_asr_open_model(&a, m, &o, &e), -RS_E_MODEL_BAD);
+    CHECK(!a && strstr(e.msg, "101 tokens"));
+    rs_model_close(m);
+}
+
+/* What is packed out of pages that were lost is refused, and not kept. */
+static void a_file_that_shrinks_while_it_is_opened(void)
+{
+    char path[] = "/tmp/rs-asr-XXXXXX";
+    static char bytes[1 << 20];
+    struct rs_model *m = NULL;
+    struct rs_asr *a = NULL;
+    struct rs_err e = {0};
+    const struct rs_asr_options o = {.backend = "int8-portable", .threads = 1};
+    FILE *in = fopen(TINY("tdt"), "rb");
+    const int fd = mkstemp(path);
+    const size_t n = in ? fread(bytes, 1, sizeof bytes, in) : 0;
+    CHECK(fd >= 0 && n > 65536 && write(fd, bytes, n) == (ssize_t)n);
+    CHECK_INT(rs_model_open(&m, path, &e), 0);
+    CHECK_INT(ftruncate(fd, 65536), 0);
+    CHECK_INT(rs_asr_open_model(&a, m, &o, &e), -RS_E_MODEL_BAD);
+    CHECK(!a && strstr(e.msg, "shrank"));
+    rs_model_close(m);
+    unlink(path);
+    close(fd);
+    if (in)
+        fclose(in);
+}
+
+/* What one decoder left in the cache is not all that the other needs: each has its own. */
+static void each_decoder_has_its_pack(void)
+{
+    char cache[] = "/tmp/rs-asr-XXXXXX", paths[2][1024], command[64];
+    CHECK(mkdtemp(cache) != NULL);
+    setenv("XDG_CACHE_HOME", cache, 1);
+    for (int i = 0; i < 4; i++) {
+        struct rs_asr *a = NULL;
+        struct rs_err e = {0};
+        const char *path = NULL;
+        const struct rs_asr_options o = {.model = TINY("hybrid"), .backend = "int8-portable", .decoder = i % 2 ? "tdt" : "ctc", .threads = 1};
+        CHECK_INT(rs_asr_open(&a, &o, &e), 0);
+        CHECK_INT(rs_asr_keep_packed(a, &path, &e), 0);
+        if (i < 2)
+            snprintf(paths[i], sizeof paths[i], "%s", path);
+        CHECK_STR(path, paths[i % 2]);
+        CHECK(access(path, R_OK) == 0);
+        rs_asr_close(a);
+    }
+    CHECK(strcmp(paths[0], paths[1]) != 0);
+    snprintf(command, sizeof command, "rm -r %s", cache);
+    CHECK_INT(system(command), 0);
+    unsetenv("XDG_CACHE_HOME");
+}
+
 /* Monotone, inside the sound, words that cover all tokens in order; the joined words are the text. */
 static void check_transcript(struct rs_asr *a, const struct rs_transcript *t, double seconds)
 {
@@ -184,6 +247,9 @@ int main(void)
     RUN(facts);
     RUN(refusals);
     RUN(too_many_layers);
+    RUN(too_many_tokens_at_a_frame);
+    RUN(a_file_that_shrinks_while_it_is_opened);
+    RUN(each_decoder_has_its_pack);
     RUN(every_head);
     RUN(bad_samples_count_as_silence);
     return REPORT();

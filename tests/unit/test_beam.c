@@ -106,11 +106,12 @@ enum { PIECES = 4, BLANK = 4, OUTPUTS = 8, FRAMES = 8 };
 static const int durations[] = {0, 1, 2};
 
 /* What is heard at a frame, whatever was said before; `hurt` after piece 3. */
-struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, taken; };
+struct net { float p[FRAMES][PIECES + 1]; int duration[FRAMES]; int last[RS_BEAM_SLOTS]; float rows[RS_BEAM_WIDTH * OUTPUTS]; int most, now, taken; };
 
 static void score(struct net *s, const int *slots, int n, int frame)
 {
     s->most = n > s->most ? n : s->most;
+    s->now = n;
     for (int i = 0; i < n; i++) {
         float *row = s->rows + i * OUTPUTS;
         CHECK(slots[i] >= 0 && slots[i] < RS_BEAM_SLOTS);

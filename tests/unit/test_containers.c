@@ -3,6 +3,7 @@
  * tokens out of the same sound where something was. And every damage is a sentence. */
 #include "containers.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -247,8 +248,68 @@ static void bad_folders_are_refused(void)
     CHECK_INT(rmdir(folder), 0);
 }
 
+/* Weights that are written again in place are another model, though the folder was not touched. */
+static void new_weights_are_another_model(void)
+{
+    static const char *const names[] = {"config.json", "tokenizer.json", "model.safetensors", "preprocessor_config.json"};
+    char path[200];
+    uint64_t seen[3] = {0};
+    snprintf(folder, sizeof folder, "/tmp/rs-containers-XXXXXX");
+    CHECK(mkdtemp(folder) != NULL);
+    fresh_folder();
+    for (int i = 0; i < 3; i++) {
+        struct rs_model *m = NULL;
+        struct rs_err e = {0};
+        snprintf(path, sizeof path, "%s/model.safetensors", folder);
+        if (i == 2)
+            CHECK_INT(utimensat(AT_FDCWD, path, (const struct timespec[2]){{7, 0}, {7, 0}}, 0), 0);
+        CHECK_INT(rs_model_open(&m, folder, &e), 0);
+        seen[i] = m ? m->identity : 0;
+        rs_model_close(m);
+    }
+    CHECK(seen[0] == seen[1] && seen[1] != seen[2]);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        drop(names[i]);
+    CHECK_INT(rmdir(folder), 0);
+}
+
+/* A GGUF file whose tensors all lie at one place: a small file that asks for any amount of packed weights. */
+static void tensors_in_each_other(void)
+{
+    struct rs_model *m = NULL;
+    struct rs_err e = {0};
+    size_t size, most = 0, moved = 0;
+    uint8_t *image = slurp("tests/fixtures/parity/tiny-hybrid.gguf", &size);
+    CHECK(image != NULL);
+    CHECK_INT(image ? rs_model_open_memory(&m, image, size, "whole", &e) : -1, 0);
+    if (!m)
+        return;
+    const uint8_t *first = image + size;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const uint8_t *at = m->tensors[i].data;
+        first = at >= image && at < first ? at : first;
+        most = m->tensors[i].bytes > most ? m->tensors[i].bytes : most;
+    }
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        uint8_t place[12] = {0};                          /* its type, f32, and its offset */
+        const uint64_t offset = (uint64_t)((const uint8_t *)m->tensors[i].data - first);
+        memcpy(place + 4, &offset, 8);
+        uint8_t *found = offset > 65536 ? memmem(image, (size_t)(first - image), place, sizeof place) : NULL;
+        if (found)
+            memset(found + 4, 0, 8);
+        moved += found != NULL;
+    }
+    rs_model_close(m);
+    CHECK(moved > 10);
+    CHECK(rs_model_open_memory(&m, image, (size_t)(first - image) + (size_t)65536 + most, "small", &e) < 0);
+    CHECK(strstr(e.msg, "lie in each other"));
+    free(image);
+}
+
 int main(void)
 {
+    RUN(new_weights_are_another_model);
+    RUN(tensors_in_each_other);
     RUN(the_same_weights);
     RUN(the_same_tokens);
     RUN(cuts_are_refused);

@@ -155,7 +155,7 @@ static void lstm(void)
         float gates[4];
         for (int i = 0; i < 4; i++)
             gates[i] = (float)(ih[i] * input[step] + bi[i] + hh[i] * h + bh[i]);
-        rs_lstm_cell(gates, 1, &c, &h);
+        rs_lstm_cell(gates, NULL, 1, &c, &c, &h);
         CHECK_NEAR(c, cell[step], 1e-6);
         CHECK_NEAR(h, out[step], 1e-6);
     }

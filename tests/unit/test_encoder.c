@@ -114,6 +114,40 @@ static void nothing_is_left_behind(void)
     free(first);
 }
 
+/* Attention within limits, where the table of positions is shorter than for all: what a run gives does not depend on
+ * how many frames an earlier one had, and limits that everything is within change nothing. */
+static void limits(void)
+{
+    static const int sides[][2] = {{128, 128}, {16, -1}, {-1, 5}, {10, 10}};
+    const int frames[] = {140 * 8, 213 * 8, 300 * 8, 213 * 8};
+    float *mel = noise(300 * 8 * 80), *seen = malloc(2 * 300 * 24 * sizeof *seen);
+    for (size_t k = 0; k < sizeof sides / sizeof *sides; k++) {
+        struct net n;
+        struct rs_err e = {0};
+        CHECK_INT(open_net(&n, file, file_size, 2, &e), 0);
+        rs_fc_close(n.encoder);
+        n.encoder = NULL;
+        n.model->config.att_left = sides[k][0];
+        n.model->config.att_right = sides[k][1];
+        const struct rs_backend *b;
+        CHECK_INT(rs_backend_choose(&b, "f32-portable", &e), 0);
+        CHECK_INT(rs_fc_open(&n.encoder, n.model, b, NULL, n.pool, &e), 0);
+        for (int i = 0; i < 4; i++) {
+            const float *out = NULL;
+            CHECK_INT(rs_fc_run(n.encoder, mel, frames[i], &out, &e), 0);
+            if (i == 1)
+                memcpy(seen, out, 213 * 24 * sizeof *out);
+            if (i == 3)
+                CHECK(memcmp(seen, out, 213 * 24 * sizeof *out) == 0);
+            for (int j = 0; j < frames[i] / 8 * 24; j++)
+                CHECK(isfinite(out[j]));
+        }
+        close_net(&n);
+    }
+    free(mel);
+    free(seen);
+}
+
 /* Opens and, where that goes well, uses a damaged file: an error with a sentence, or some text, never a crash. */
 static int use(const unsigned char *data, size_t size, const float *mel)
 {
@@ -174,6 +208,7 @@ int main(void)
     RUN(position_vectors);
     RUN(lengths);
     RUN(nothing_is_left_behind);
+    RUN(limits);
     RUN(truncated_files);
     RUN(damaged_files);
     free(file);

@@ -160,7 +160,7 @@ static void attention_example(void)
     float out[6];
     struct rs_arena a = {0};
     const struct rs_attention t = {.n = 3, .heads = 1, .dk = 2, .left = -1, .right = -1, .q = q, .k = k, .value = v,
-                                   .p = p, .u = u, .v = vb, .qs = 2, .ks = 2, .vs = 2, .ps = 2, .ys = 2, .out = out};
+                                   .p = p + 4, .u = u, .v = vb, .qs = 2, .ks = 2, .vs = 2, .ps = 2, .ys = 2, .out = out};
     CHECK(rs_attention(&t, NULL, &a));
     for (int i = 0; i < 6; i++)
         CHECK_NEAR(out[i], want[i], tolerance);
@@ -173,9 +173,12 @@ static void attention_one(int n, int heads, int dk, int left, int right, struct 
     float *q = malloc((size_t)(7 * n * d + 4 * d) * 4), *k = q + n * d, *v = k + n * d, *p = v + n * d;
     float *u = p + 2 * n * d, *vb = u + d, *out = vb + d;
     fill(q, 5 * n * d + 2 * d, 1);
+    for (int r = 0; r < 2 * n - 1; r++)          /* positions beyond the limits are not looked at */
+        for (int c = 0; c < d && ((left >= 0 && r < n - 1 - left) || (right >= 0 && r > n - 1 + right)); c++)
+            p[r * d + c] = NAN;
     struct rs_arena a = {0};
     const struct rs_attention t = {.n = n, .heads = heads, .dk = dk, .left = left, .right = right, .q = q, .k = k,
-                                   .value = v, .p = p, .u = u, .v = vb, .qs = d, .ks = d, .vs = d, .ps = d, .ys = d,
+                                   .value = v, .p = p + (n - 1) * d, .u = u, .v = vb, .qs = d, .ks = d, .vs = d, .ps = d, .ys = d,
                                    .out = out};
     CHECK(rs_attention(&t, pool, &a));
     double *s = malloc((size_t)n * sizeof *s), worst = 0;
@@ -217,6 +220,8 @@ static void attention(void)
     attention_one(45, 3, 32, 20, -1, pool);
     attention_one(64, 1, 96, -1, 5, pool);
     attention_one(300, 1, 32, 16, 16, pool);
+    attention_one(213, 1, 32, 128, 128, pool);      /* wide limits: not banded, and a table shorter than 2n - 1 */
+    attention_one(140, 1, 32, 16, -1, pool);
     rs_pool_free(pool);
 }
 
