@@ -125,7 +125,9 @@ static sf_count_t stream_seek(sf_count_t offset, int whence, void *u)
 static sf_count_t stream_read(void *to, sf_count_t count, void *u)
 {
     struct stream *st = u;
-    if (st->end == 0 && stream_more(st) && st->end >= 4) {
+    while (st->end < 4 && stream_more(st))
+        ;
+    if (!st->ahead && st->end >= 4) {
         static const char *const chunked[] = {"RIFF", "RIFX", "RF64", "riff", "FORM", ".snd", "caff"};
         st->ahead = AHEAD_TAGS;
         for (size_t i = 0; i < sizeof chunked / sizeof *chunked; i++)

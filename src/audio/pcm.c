@@ -29,8 +29,8 @@ static void silent_handler(const char *file, int line, const char *function, int
     (void)file, (void)line, (void)function, (void)err, (void)fmt;
 }
 
-/* Plugins also write to stderr themselves, from threads of their own. In this program only the main thread
- * has something to say there (nothing below src/cmd prints), so the others are not heard. */
+/* Plugins also write to stderr themselves, from threads of their own. Of this program's only the main thread uses it
+ * (the recorder's others write to the descriptor), so the others are not heard. */
 static ssize_t main_thread_only(void *cookie, const char *text, size_t size)
 {
     (void)cookie;

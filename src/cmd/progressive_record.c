@@ -14,7 +14,8 @@
 #include "session/recorder.h"
 #include "session/sandbox.h"
 
-static void say(const char *sentence) { fprintf(stderr, "rec-stt: %s\n", sentence); }
+/* Any thread; past stderr, in which a microphone's plugins are hushed (pcm.c). */
+static void say(const char *sentence) { dprintf(STDERR_FILENO, "rec-stt: %s\n", sentence); }
 
 int rs_parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e)
 {

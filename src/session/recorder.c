@@ -135,9 +135,9 @@ static bool feed(struct rs_recorder *r)
     if (rc == -RS_E_BACKPRESSURE)
         return false;
     if (rc) {
-        source_failed(r, &e);
-        r->over = true;
-        return false;
+        source_failed(r, &e);                     /* the worker still gives what came before */
+        r->pending_n = 0;
+        return true;
     }
     if (r->o->levels_hz > 0)
         measure(r, r->pending, r->pending_n);
@@ -199,6 +199,8 @@ static void read_source(struct rs_recorder *r)
             fell_behind(r);
             return;
         }
+        if (r->source_ended)
+            break;
         if (state < 0)
             source_failed(r, &e);
         else if (state == RS_SOURCE_END) {
@@ -244,9 +246,12 @@ static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, 
     default:
         if (parent_died(r, parent))
             stop(r, "parent_gone", 0);
-        else if (!r->stopping || command)
+        else if (!r->stopping || command) {
+            r->signalled |= !command;
             stop(r, command ? "stop_command" : "stop_signal", r->o->tail_ms);
-        else {
+        } else if (!r->signalled) {
+            r->signalled = true;                  /* the recording had ended by itself: this is the first */
+        } else {
             pthread_mutex_lock(&r->lock);
             r->status = s->ssi_signo == SIGINT ? 130 : 143;
             pthread_mutex_unlock(&r->lock);
@@ -437,6 +442,7 @@ static void confine(struct rs_recorder *r)
     char runtime[PATH_MAX], cache[PATH_MAX];
     const char *writable[3] = {NULL};
     int n = 0;
+    r->null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);      /* see keep_packed: later nothing can be opened */
     if (r->o->no_sandbox)
         return;
     if (rs_path_runtime(runtime, sizeof runtime, "", NULL) == 0)
@@ -510,11 +516,9 @@ static void keep_packed(struct rs_recorder *r)
 {
     if (!r->asr || r->status)
         return;
-    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-        close(null);
+    if (r->null_fd >= 0) {
+        dup2(r->null_fd, STDOUT_FILENO);
+        dup2(r->null_fd, STDERR_FILENO);
     }
     rs_asr_keep_packed(r->asr, NULL, NULL);     /* without a place for it the next spawn packs again */
 }
@@ -537,6 +541,8 @@ static void release(struct rs_recorder *r)
         close(r->signal_fd);
     if (r->worker_fd >= 0)
         close(r->worker_fd);
+    if (r->null_fd >= 0)
+        close(r->null_fd);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->giving);
     pthread_cond_destroy(&r->wake);
@@ -544,7 +550,7 @@ static void release(struct rs_recorder *r)
 
 static int prepare(struct rs_recorder *r, const struct rs_record_options *o, struct rs_err *e)
 {
-    *r = (struct rs_recorder){.o = o, .signal_fd = -1, .worker_fd = -1};
+    *r = (struct rs_recorder){.o = o, .signal_fd = -1, .worker_fd = -1, .null_fd = -1};
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->giving, NULL);
     pthread_cond_init(&r->wake, NULL);
@@ -604,6 +610,8 @@ int rs_record_refuse(const struct rs_record_options *o, const struct rs_err *e)
     }
     refuse(&r, e);
     const int status = r.status;
+    if (r.abandoned)
+        _exit(status);                            /* the writer waits for a reader that does not come */
     release(&r);
     return status;
 }

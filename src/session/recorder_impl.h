@@ -34,6 +34,7 @@ struct rs_recorder {
     char model[128], language[128];               /* empty until the file was looked at */
     bool model_open;
     int status;
+    bool language_told;                           /* the worker's own */
 
     /* what was given out, its text joined with single spaces; under `giving`, which is held while a chunk is
      * queued, so that `done` and the chunks before it always agree */
@@ -44,7 +45,8 @@ struct rs_recorder {
 
     /* the main loop's own */
     const char *reason;
-    int signal_fd;
+    int signal_fd, null_fd;
+    bool signalled;                               /* asked to end by a signal that was no command */
     bool ready, stopping, source_ended, blocked, over, abandoned;
     bool tail;                                    /* the tail after the stop is being recorded */
     bool watch_stdin, watch_stdout;

@@ -54,14 +54,14 @@ static void account(struct rs_recorder *r, const struct rs_chunk *c, int64_t beg
 static void tell_language(struct rs_recorder *r)
 {
     const char *note = rs_asr_facts(r->asr)->language_note;
-    if (note)
+    if (note && !r->language_told)
         rs_line_warning(r, "language_ignored", note, NULL);
+    r->language_told = true;
 }
 
 static void one_chunk(struct rs_recorder *r, struct rs_chunk *c)
 {
-    if (c->index == 0)
-        tell_language(r);
+    tell_language(r);
     struct rs_err e = {0};
     const int64_t begun = rs_now_ns();
     if (rs_progress_chunk(r->progress, c, &e))
