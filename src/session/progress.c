@@ -61,6 +61,7 @@ struct rs_progress {
         double ahead_said;             /* the last thing heard when it was made */
         int index;
         double covered;                /* seconds of the session that chunks have answered for */
+        double reported;               /* where the last gap ended */
     } worker;
 };
 
@@ -372,22 +373,53 @@ static bool add_gap(struct rs_chunk *c, double from, double to)
     return true;
 }
 
-/* Decodes from the hole's start and puts words that lie inside it into its place, after `place` tokens. */
+/* Tokens of the word that begins at token i. */
+static size_t word_length(const struct rs_progress *p, const struct rs_tokens *t, size_t i)
+{
+    size_t n = 1;
+    while (i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id))
+        n++;
+    return n;
+}
+
+/* Whether the word at `a` is the one at `b`, heard a second time. */
+static bool heard_again(const struct rs_progress *p, const struct rs_tokens *a, size_t i, const struct rs_tokens *b, size_t k)
+{
+    const size_t n = word_length(p, a, i);
+    if (n != word_length(p, b, k) || abs(a->at[i].frame - b->at[k].frame) > 3)
+        return false;
+    for (size_t j = 0; j < n; j++)
+        if (!p->asr.same_piece(p->asr.self, a->at[i + j].id, b->at[k + j].id))
+            return false;
+    return true;
+}
+
+/* Decodes from the last word before the hole on and puts words that lie behind it and before the next one into their
+ * place, after `place` tokens. */
 static int refill(struct rs_progress *p, const struct plan *w, struct rs_tokens *t, size_t *place, double from, double to,
                   struct rs_chunk *c, struct rs_err *e)
 {
-    size_t start = samples(from > MARGIN ? from - MARGIN : 0) / FRAME * FRAME, end = samples(to + 2);
+    size_t before = *place, after = *place;
+    while (before > 0 && (before == *place || !p->asr.starts_word(p->asr.self, t->at[before].id)))
+        before--;
+    while (after < t->count && !p->asr.starts_word(p->asr.self, t->at[after].id))
+        after++;
+    const double begin = *place ? fmin(from, t->at[*place - 1].frame * RS_FRAME_S) : from;
+    size_t start = samples(begin > MARGIN ? begin - MARGIN : 0) / FRAME * FRAME, end = samples(to + 2);
     start = start > w->from ? start : w->from;
     end = end < w->to ? end : w->to;
     struct rs_tokens *again = &p->worker.again;
     const int rc = decode(p, start, end, again, c, e);
     if (rc < 0)
         return rc;
+    const int least = *place ? t->at[*place - 1].frame + 1 : (int)ceil(from / RS_FRAME_S);
     size_t first = 0, last;
-    while (first < again->count && (again->at[first].frame * RS_FRAME_S < from || !p->asr.starts_word(p->asr.self, again->at[first].id)))
+    while (first < again->count && (again->at[first].frame < least || !p->asr.starts_word(p->asr.self, again->at[first].id) ||
+                                    (*place && heard_again(p, t, before, again, first))))
         first++;
-    for (last = first; last < again->count && again->at[last].frame * RS_FRAME_S < to;)
-        last++;
+    for (last = first; last < again->count && again->at[last].frame * RS_FRAME_S < to &&
+                       !(after < t->count && heard_again(p, again, last, t, after));)
+        last += word_length(p, again, last);
     if (first == last)
         return add_gap(c, from, to) ? 0 : rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
     const size_t n = last - first, rest = t->count - *place;
@@ -399,10 +431,13 @@ static int refill(struct rs_progress *p, const struct plan *w, struct rs_tokens 
     return 0;
 }
 
-/* Looks for long speech without words between what earlier chunks answered for and `until`. */
-static int search_holes(struct rs_progress *p, const struct plan *w, struct rs_tokens *t, struct rs_chunk *c, struct rs_err *e)
+/* Looks for long speech without words between what earlier chunks answered for and `until`: such a stretch may lie across
+ * the seam, but what was reported before is not reported again. */
+static int search_holes(struct rs_progress *p, const struct plan *w, const struct rs_merge *m, struct rs_tokens *t, struct rs_chunk *c,
+                        struct rs_err *e)
 {
-    double from = fmax((double)w->from / RS_SAMPLE_RATE, p->worker.covered);
+    const double said = m->given.count ? m->given.at[m->given.count - 1].frame * RS_FRAME_S + 0.4 : p->worker.covered;
+    double from = fmax((double)w->from / RS_SAMPLE_RATE, fmax(p->worker.reported, fmin(p->worker.covered, said)));
     const double stop = fmin((double)w->to / RS_SAMPLE_RATE, w->until);
     int holes = 0;
     for (size_t i = 0; i <= t->count && holes < MAX_HOLES; i++) {
@@ -501,7 +536,7 @@ static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct r
         rc = decode(p, w->from, w->to, fresh, c, e);
         if (rc == 0) {
             disbelieve(p, fresh);
-            rc = search_holes(p, w, fresh, c, e);
+            rc = search_holes(p, w, m, fresh, c, e);
         }
         if (rc < 0) {
             fresh->count = 0;
@@ -573,6 +608,7 @@ int rs_progress_chunk(struct rs_progress *p, struct rs_chunk *out, struct rs_err
     }
     p->worker.ahead_valid = false;
     p->worker.covered = fmin((double)w.to / RS_SAMPLE_RATE, w.until);
+    p->worker.reported = out->n_gaps ? out->gaps[out->n_gaps - 1].end : p->worker.reported;
     out->final = w.final;
     out->index = p->worker.index++;
     pthread_mutex_lock(&p->lock);
