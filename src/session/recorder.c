@@ -493,11 +493,13 @@ static void finish(struct rs_recorder *r)
 {
     const bool gone = strcmp(r->reason, "stdout_closed") == 0;
     if (!gone && rs_writer_state(r->writer, NULL) == RS_WRITER_OPEN) {
+        const bool hurry = r->abandoned && r->status >= 128;
+        if (r->o->timing)                         /* the chunks' deliveries are a part of it */
+            rs_writer_flush(r->writer, hurry ? 100 : -1, r->signal_fd);
         if (r->stop_ns)
             rs_timing_add(&r->timing, "after_stop", r->backend ? r->backend : "source", -1, r->stop_ns, rs_now_ns());
         rs_line_timing(r);
         rs_line_done(r);
-        const bool hurry = r->abandoned && r->status >= 128;
         if (!rs_writer_flush(r->writer, hurry ? 100 : -1, r->signal_fd)) {
             r->abandoned = true;
             r->status = r->status ? r->status : 143;
