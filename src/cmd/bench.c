@@ -312,8 +312,11 @@ static int one_row(const struct options *o, const char *backend, int threads, bo
         print_json(&r);
     else
         print_text(&r, *first);
-    fflush(stdout);
     *first = false;
+    if (fflush(stdout) || ferror(stdout)) {
+        rs_fail(&e, RS_E_STDOUT, "Writing the table failed.");
+        return rs_report(&rs_cmd_bench, &e);
+    }
     return 0;
 }
 

@@ -1,22 +1,26 @@
 /* rec-stt devices: what can be recorded from, one device a line. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "audio/source.h"
 #include "cmd/cmd.h"
+#include "session/events.h"
 
+/* Names come from the driver or a file of settings: broken UTF-8 is repaired, and hides no other device. */
 static int print_json(const struct rs_device *d, size_t count, struct rs_err *e)
 {
     for (size_t i = 0; i < count; i++) {
-        json_t *o = json_pack("{s:s, s:s, s:b, s:b}", "name", d[i].name, "description", d[i].description,
-                              "default", d[i].is_default, "monitor", d[i].is_monitor);
-        char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
-        json_decref(o);
+        struct rs_event ev = rs_event(NULL);
+        size_t len;
+        rs_event_text(&ev, "name", d[i].name);
+        rs_event_text(&ev, "description", d[i].description);
+        rs_event_flag(&ev, "default", d[i].is_default);
+        rs_event_flag(&ev, "monitor", d[i].is_monitor);
+        char *line = rs_event_line(&ev, &len);
         if (!line)
-            return rs_fail(e, RS_E_INTERNAL, "The device '%.200s' has a name that is not valid text.", d[i].name);
-        puts(line);
+            return rs_fail(e, RS_E_NOMEM, "There is no memory for the list.");
+        fputs(line, stdout);
         free(line);
     }
     return 0;

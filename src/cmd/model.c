@@ -11,6 +11,7 @@
 
 #include "asr/asr.h"
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/paths.h"
 #include "cmd/cmd.h"
 #include "model/embedded.h"
@@ -162,6 +163,7 @@ static int verify(const struct options *o, const char *name, struct rs_err *e)
 {
     struct rs_model *m;
     struct rs_asr *a = NULL;
+    const unsigned lost = rs_guard_hits();
     int rc = rs_model_open(&m, name, e);
     (void)o;
     if (rc)
@@ -177,6 +179,8 @@ static int verify(const struct options *o, const char *name, struct rs_err *e)
                     rc = rs_fail(e, RS_E_MODEL_BAD, "the tensor %s of %s holds values that are no numbers: fetch the model again", t->name, m->path);
         }
     }
+    if (!rc && rs_guard_hits() != lost)
+        rc = rs_fail(e, RS_E_MODEL_BAD, "parts of %s cannot be read: fetch the model again", m->path);
     const struct rs_asr_options options = {.model = name};
     if (!rc && m->config.arch == RS_ARCH_FASTCONFORMER) {
         rc = rs_asr_open(&a, &options, e);
@@ -215,7 +219,10 @@ static int set_default(const struct options *o, const char *name, struct rs_err 
     rc = rc ? rc : rs_model_open(&m, name, e);
     if (rc)
         return rc;
+    const bool speech = m->config.arch == RS_ARCH_FASTCONFORMER;
     rs_model_close(m);
+    if (!speech)
+        return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s is a voice detector: give it to --vad", path);
     if (strcmp(path, "embedded") == 0) {
         snprintf(path, sizeof path, "%s/default", folder);
         if (unlink(path) && errno != ENOENT)
@@ -230,16 +237,19 @@ static int set_default(const struct options *o, const char *name, struct rs_err 
 /* Only a file in the person's own folder; the default goes with the model it named. */
 static int remove_model(const struct options *o, const char *name, struct rs_err *e)
 {
-    char folder[900], whole[PATH_MAX], path[1024], link[1000], to[PATH_MAX];
+    char folder[900], whole[PATH_MAX], given[1024], path[PATH_MAX], link[1000], to[PATH_MAX];
     (void)o;
     int rc = folder_of(folder, sizeof folder, e);
-    rc = rc ? rc : rs_model_locate(name, path, sizeof path, e);
+    rc = rc ? rc : rs_model_locate(name, given, sizeof given, e);
     if (rc)
         return rc;
-    if (strcmp(path, "embedded") == 0)
+    if (strcmp(given, "embedded") == 0)
         return rs_fail(e, RS_E_USAGE, "%s is a part of the program and cannot be removed", name);
-    if (!realpath(folder, whole) || strncmp(path, whole, strlen(whole)) != 0 || path[strlen(whole)] != '/')
-        return rs_fail(e, RS_E_USAGE, "%s is not in %s: remove it yourself", path, folder);
+    if (!realpath(given, path))
+        return rs_fail(e, RS_E_MODEL_MISSING, "%s cannot be found: %s", given, strerror(errno));
+    const size_t n = realpath(folder, whole) ? strlen(whole) : 0;
+    if (!n || strncmp(path, whole, n) != 0 || path[n] != '/' || strchr(path + n + 1, '/'))
+        return rs_fail(e, RS_E_USAGE, "%s is not in %s: remove it yourself", given, folder);
     snprintf(link, sizeof link, "%s/default", folder);
     const bool chosen = realpath(link, to) && strcmp(to, path) == 0;
     if (unlink(path))

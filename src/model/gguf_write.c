@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "model/container.h"
 
 enum { ALIGN = 32, U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, ROOM = 1 << 16 };
@@ -20,13 +21,17 @@ struct out {
     enum rs_type type;
     uint64_t written, total, keys;
     bool bad;
+    int why;                  /* errno of the first failure */
     void (*progress)(void *, uint64_t, uint64_t);
     void *user;
 };
 
 static void put(struct out *o, const void *p, size_t n)
 {
-    o->bad = o->bad || fwrite(p, 1, n, o->f) != n;
+    if (!o->bad && fwrite(p, 1, n, o->f) != n) {
+        o->bad = true;
+        o->why = errno;
+    }
     o->written += n;
 }
 
@@ -250,7 +255,7 @@ static int put_tensor(struct out *o, const struct rs_tensor *t, float *values, u
     forget(o->m, t);
     if (o->progress)
         o->progress(o->user, o->written, o->total);
-    return o->bad ? rs_fail(e, RS_E_IO, "the model cannot be written: %s", strerror(errno)) : 0;
+    return o->bad ? rs_fail(e, RS_E_IO, "the model cannot be written: %s", strerror(o->why)) : 0;
 }
 
 static int write_all(struct out *o, struct rs_err *e)
@@ -295,7 +300,10 @@ int rs_gguf_write(const struct rs_model *m, const char *path, enum rs_type type,
         }
         return rc;
     }
+    const unsigned lost = rs_guard_hits();
     int rc = write_all(&o, e);
+    if (!rc && rs_guard_hits() != lost)           /* what could not be read was zeros */
+        rc = rs_fail(e, RS_E_MODEL_BAD, "%s shrank or could not be read while it was imported: nothing was kept", m->path);
     if (fclose(o.f) && !rc)
         rc = rs_fail(e, RS_E_IO, "%s cannot be written: %s", part, strerror(errno));
     if (!rc && rename(part, path))

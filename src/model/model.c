@@ -371,19 +371,20 @@ int rs_model_locate(const char *name_or_path, char *path, size_t size, struct rs
     const char *name = name_or_path ? name_or_path : set && *set ? set : "default";
     const struct rs_embedded own = rs_embedded_model();
     char folder[900];
-    if (strchr(name, '/') || access(name, R_OK) == 0) {
-        if (snprintf(path, size, "%s", name) < (int)size)
-            return 0;
-        return rs_fail(e, RS_E_MODEL_MISSING, "the model's path is too long: %.80s…", name);
-    }
-    if (!rs_path_data(folder, sizeof folder, "models", NULL) && find_in(folder, name, path, size))
+    const bool plain = *name && *name != '.' && !strchr(name, '/');
+    if (plain && !rs_path_data(folder, sizeof folder, "models", NULL) && find_in(folder, name, path, size))
         return 0;
-    for (size_t i = 0; i < sizeof rs_model_shared / sizeof *rs_model_shared; i++)
+    for (size_t i = 0; plain && i < sizeof rs_model_shared / sizeof *rs_model_shared; i++)
         if (find_in(rs_model_shared[i], name, path, size))
             return 0;
     if (own.size && (strcmp(name, "default") == 0 || strcmp(name, "embedded") == 0 || strcmp(name, own.name) == 0)) {
         snprintf(path, size, "embedded");
         return 0;
+    }
+    if (!plain || access(name, R_OK) == 0) {
+        if (snprintf(path, size, "%s", name) < (int)size)
+            return 0;
+        return rs_fail(e, RS_E_MODEL_MISSING, "the model's path is too long: %.80s…", name);
     }
     return rs_fail(e, RS_E_MODEL_MISSING, "there is no model \"%.120s\": give --model FILE; 'rec-stt model list' lists what is here, 'rec-stt pull --list' what can be fetched",
                    name);

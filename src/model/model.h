@@ -52,7 +52,8 @@ struct rs_model {
  * "default": the model of that name (`rec-stt model default` links it), else the embedded one. */
 int rs_model_open(struct rs_model **out, const char *name_or_path, struct rs_err *e);
 
-/* Where that name lies: a path, or "embedded". */
+/* Where that name lies: a path, or "embedded". A name without a slash is a model of the folders, or the embedded one, before
+ * it is a file in the current folder: /etc/default is not the default model. */
 int rs_model_locate(const char *name_or_path, char *path, size_t size, struct rs_err *e);
 extern const char *const rs_model_shared[2];     /* the folders searched after the person's own */
 

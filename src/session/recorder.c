@@ -231,9 +231,9 @@ static void cut(struct rs_recorder *r)
     rs_worker_wake(r);
 }
 
-static bool parent_died(const struct rs_recorder *r, pid_t parent) { return r->o->die_with_parent && getppid() != parent; }
+static bool parent_died(const struct rs_recorder *r) { return r->o->die_with_parent && getppid() != r->parent; }
 
-static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, pid_t parent)
+static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s)
 {
     const bool command = s->ssi_code == SI_QUEUE && s->ssi_int == RS_CONTROL_COMMAND;
     switch (s->ssi_signo) {
@@ -244,7 +244,7 @@ static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, 
         abandon(r, "cancelled");
         break;
     default:
-        if (parent_died(r, parent))
+        if (parent_died(r))
             stop(r, "parent_gone", 0);
         else if (!r->stopping || command) {
             r->signalled |= !command;
@@ -260,11 +260,11 @@ static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s, 
     }
 }
 
-static void read_signals(struct rs_recorder *r, pid_t parent)
+static void read_signals(struct rs_recorder *r)
 {
     struct signalfd_siginfo s;
     while (!r->over && read(r->signal_fd, &s, sizeof s) == sizeof s)
-        one_signal(r, &s, parent);
+        one_signal(r, &s);
 }
 
 static void control_word(struct rs_recorder *r)
@@ -348,7 +348,7 @@ static int timeout_ms(const struct rs_recorder *r)
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-static void loop(struct rs_recorder *r, pid_t parent)
+static void loop(struct rs_recorder *r)
 {
     while (!r->over) {
         struct pollfd p[P_COUNT] = {
@@ -362,7 +362,7 @@ static void loop(struct rs_recorder *r, pid_t parent)
         if (poll(p, P_COUNT, timeout_ms(r)) < 0 && errno != EINTR)
             break;
         if (p[P_SIGNAL].revents)
-            read_signals(r, parent);
+            read_signals(r);
         if (p[P_WRITER].revents)
             output_broke(r);
         else if (p[P_STDOUT].revents & (POLLERR | POLLHUP | POLLNVAL))
@@ -488,19 +488,47 @@ static void close_source(struct rs_recorder *r)
     r->pending = NULL;
 }
 
-/* The last lines. A reader that is slow gets its time, but a signal ends the wait. */
+/* Whether what was signalled while the last lines wait for their reader ends that wait: as in one_signal, a cut and a
+ * further `rec-stt stop` do not, nor does the first signal after an end by itself. */
+static bool enough(struct rs_recorder *r)
+{
+    struct signalfd_siginfo s;
+    bool ends = false;
+    while (read(r->signal_fd, &s, sizeof s) == sizeof s) {
+        const bool command = s.ssi_code == SI_QUEUE && s.ssi_int == RS_CONTROL_COMMAND;
+        if (s.ssi_signo == SIGUSR2 || parent_died(r))
+            ends = true;
+        else if (s.ssi_signo != SIGUSR1 && !command) {
+            ends |= r->signalled;
+            r->signalled = true;
+        }
+    }
+    return ends;
+}
+
+static bool await_reader(struct rs_recorder *r, bool hurry)
+{
+    for (;;) {
+        if (rs_writer_flush(r->writer, hurry ? 100 : -1, r->signal_fd))
+            return true;
+        if (hurry || enough(r))
+            return false;
+    }
+}
+
+/* The last lines. A reader that is slow gets its time, but a second signal ends the wait. */
 static void finish(struct rs_recorder *r)
 {
     const bool gone = strcmp(r->reason, "stdout_closed") == 0;
     if (!gone && rs_writer_state(r->writer, NULL) == RS_WRITER_OPEN) {
-        const bool hurry = r->abandoned && r->status >= 128;
+        bool hurry = r->abandoned && r->status >= 128;
         if (r->o->timing)                         /* the chunks' deliveries are a part of it */
-            rs_writer_flush(r->writer, hurry ? 100 : -1, r->signal_fd);
+            hurry |= !await_reader(r, hurry);
         if (r->stop_ns)
             rs_timing_add(&r->timing, "after_stop", r->backend ? r->backend : "source", -1, r->stop_ns, rs_now_ns());
         rs_line_timing(r);
         rs_line_done(r);
-        if (!rs_writer_flush(r->writer, hurry ? 100 : -1, r->signal_fd)) {
+        if (!await_reader(r, hurry)) {
             r->abandoned = true;
             r->status = r->status ? r->status : 143;
         }
@@ -552,7 +580,7 @@ static void release(struct rs_recorder *r)
 
 static int prepare(struct rs_recorder *r, const struct rs_record_options *o, struct rs_err *e)
 {
-    *r = (struct rs_recorder){.o = o, .signal_fd = -1, .worker_fd = -1, .null_fd = -1};
+    *r = (struct rs_recorder){.o = o, .parent = getppid(), .signal_fd = -1, .worker_fd = -1, .null_fd = -1};
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->giving, NULL);
     pthread_cond_init(&r->wake, NULL);
@@ -564,6 +592,7 @@ static int prepare(struct rs_recorder *r, const struct rs_record_options *o, str
 static void refuse(struct rs_recorder *r, const struct rs_err *e)
 {
     r->reason = "error";
+    r->signalled = true;                          /* there is nothing to lose: one signal is enough */
     rs_line_error(r, e);
     close_source(r);
     finish(r);
@@ -573,7 +602,6 @@ void rs_record(const struct rs_record_options *o, struct rs_record_result *resul
 {
     struct rs_recorder *r = rs_zeroed(1, sizeof *r);
     struct rs_err e = {0};
-    const pid_t parent = getppid();
     *result = (struct rs_record_result){.status = 1};
     if (!r || prepare(r, o, &e)) {
         o->say(r ? e.msg : "There is no memory to begin.");
@@ -586,9 +614,9 @@ void rs_record(const struct rs_record_options *o, struct rs_record_result *resul
     if (rc) {
         refuse(r, &e);
     } else {
-        if (parent_died(r, parent))
+        if (parent_died(r))
             stop(r, "parent_gone", 0);
-        loop(r, parent);
+        loop(r);
         close_source(r);
         finish(r);
     }

@@ -47,6 +47,7 @@ struct rs_recorder {
     const char *reason;
     int signal_fd, null_fd;
     bool signalled;                               /* asked to end by a signal that was no command */
+    pid_t parent;                                 /* when the process began */
     bool ready, stopping, source_ended, blocked, over, abandoned;
     bool tail;                                    /* the tail after the stop is being recorded */
     bool watch_stdin, watch_stdout;

@@ -31,7 +31,7 @@ static const int needed[] = {
     __NR_read, __NR_write, __NR_readv, __NR_writev, __NR_pread64, __NR_pwrite64, __NR_lseek, __NR_close, __NR_dup, __NR_dup3,
     __NR_fcntl, __NR_fstat, __NR_statx, __NR_newfstatat, __NR_faccessat, __NR_faccessat2, __NR_readlinkat, __NR_getcwd,
     __NR_getdents64, __NR_fsync, __NR_fdatasync, __NR_ftruncate, __NR_fallocate, __NR_flock, __NR_fstatfs, __NR_statfs,
-    __NR_unlinkat, __NR_renameat2, __NR_linkat, __NR_mkdirat, __NR_fchmod,
+    __NR_unlinkat, __NR_renameat, __NR_renameat2, __NR_linkat, __NR_mkdirat, __NR_fchmod,
     /* memory (mmap and mprotect are looked at below) */
     __NR_munmap, __NR_mremap, __NR_madvise, __NR_mlock, __NR_mlock2, __NR_munlock, __NR_mincore, __NR_msync, __NR_brk, __NR_memfd_create,
     __NR_membarrier,
