@@ -7,6 +7,7 @@
  */
 #include "tensor/pack.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/guard.h"
@@ -260,6 +262,25 @@ static bool name_file(const struct rs_pack *p)
     return false;
 }
 
+/* Packs that nobody used for so long are of models that are gone or have changed. A confined recorder cannot look; the
+ * next process that keeps one can. */
+static void sweep(const char *folder)
+{
+    enum { DAY = 24 * 3600, KEPT = 60 * DAY };
+    const time_t now = time(NULL);
+    DIR *d = opendir(folder);
+    for (struct dirent *n; d && (n = readdir(d));) {
+        struct stat st;
+        if (!strstr(n->d_name, ".pack") || fstatat(dirfd(d), n->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+            continue;
+        const time_t used = st.st_atime > st.st_mtime ? st.st_atime : st.st_mtime;
+        if (now - used > KEPT)
+            unlinkat(dirfd(d), n->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+}
+
 int rs_pack_publish(struct rs_pack *p, struct rs_err *e)
 {
     if (!rs_pack_unpublished(p))
@@ -274,6 +295,8 @@ int rs_pack_publish(struct rs_pack *p, struct rs_err *e)
                     fsync(p->fd) == 0 && name_file(p);
     const int why = errno;
     give_up(p);
+    if (ok)
+        sweep(p->folder);
     return ok ? 0 : rs_fail(e, RS_E_IO, "The packed weights could not be kept in %s: %s.", p->path, strerror(why));
 }
 

@@ -33,7 +33,7 @@ void *rs_pack_room(struct rs_pack *p, const char *name, size_t bytes);
 bool rs_pack_unpublished(const struct rs_pack *p);
 
 /* Gives a new pack its name: checksums, fsync, rename. May take seconds on a slow disk. The rooms stay
- * valid. Nothing happens to a finished pack. */
+ * valid. Packs beside it that nobody used for two months are removed. Nothing happens to a finished pack. */
 int rs_pack_publish(struct rs_pack *p, struct rs_err *e);
 
 /* Reads everything and compares the checksums; a damaged pack is removed and reported. */

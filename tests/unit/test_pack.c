@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tensor/backend.h"
@@ -53,6 +54,34 @@ static void make(void)
     CHECK(a[999] == (unsigned char)(999 * 7 + 1000));          /* rooms outlive publishing */
     snprintf(path, sizeof path, "%s", rs_pack_path(p));
     rs_pack_close(p);
+}
+
+static bool old_one(const char *name, time_t days)
+{
+    char old[1200];
+    snprintf(old, sizeof old, "%s/rec-stt/%s", folder, name);
+    const struct timespec then[2] = {{time(NULL) - days * 24 * 3600, 0}, {time(NULL) - days * 24 * 3600, 0}};
+    const int fd = open(old, O_CREAT | O_WRONLY, 0600);
+    const bool ok = fd >= 0 && write(fd, "x", 1) == 1 && futimens(fd, then) == 0;
+    close(fd);
+    return ok;
+}
+
+static bool there(const char *name)
+{
+    char old[1200];
+    snprintf(old, sizeof old, "%s/rec-stt/%s", folder, name);
+    return access(old, F_OK) == 0 && unlink(old) == 0;
+}
+
+static void old_packs_go(void)
+{
+    make();
+    unlink(path);
+    CHECK(old_one("1-x.pack", 61) && old_one("2-x.pack", 59) && old_one("3-x.pack.77", 61) && old_one("notes.txt", 1000));
+    make();
+    CHECK(!there("1-x.pack") && there("2-x.pack") && !there("3-x.pack.77") && there("notes.txt"));
+    CHECK(usable());
 }
 
 static void round_trip(void)
@@ -167,6 +196,7 @@ int main(void)
         return 1;
     setenv("XDG_CACHE_HOME", folder, 1);
     RUN(round_trip);
+    RUN(old_packs_go);
     RUN(damage);
     RUN(verify);
     RUN(linear_uses_it);
