@@ -109,6 +109,17 @@ static void fill_info(struct rs_asr *a, const struct rs_backend *b)
     a->frame_s = (double)m->config.hop_length * c->factor / m->config.sample_rate;
 }
 
+/* Cutting and merging count in frames of 80 ms, which all published models have. */
+static int look_at_frames(struct rs_asr *a, struct rs_err *e)
+{
+    const struct rs_model_config *c = &a->model->config;
+    const int factor = rs_fc_shape(a->encoder)->factor;
+    if (12500 * (int64_t)c->hop_length * factor == 1000 * (int64_t)c->sample_rate)
+        return 0;
+    return rs_fail(e, RS_E_MODEL_UNSUPPORTED, "%s has encoder frames of %g ms; only 80 ms are known", a->model->path,
+                   1e3 * c->hop_length * factor / c->sample_rate);
+}
+
 /* Pages of the model that could not be read are zeros since: what was made of them is of no use. */
 static int look_for_losses(const struct rs_asr *a, struct rs_err *e)
 {
@@ -153,6 +164,7 @@ static int open_all(struct rs_asr *a, struct rs_model *given, const struct rs_as
     if (!rc && !given && rs_backend_order(b))
         rc = open_pack(a, b, own_decoder, e);
     rc = rc ? rc : rs_fc_open(&a->encoder, a->model, b, a->pack, a->pool, e);
+    rc = rc ? rc : look_at_frames(a, e);
     rc = rc ? rc : open_features(a, rs_fc_shape(a->encoder)->mels, e);
     rc = rc ? rc : open_decoder(a, b, e);
     rc = rc ? rc : rs_tokenizer_new(&a->tokenizer, a->model, e);

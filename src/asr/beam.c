@@ -1,7 +1,8 @@
 /* See beam.h. The search is synchronous in time: readings wait in a queue for each of the next few frames, and only the
- * best of a queue are looked at when their frame comes. A reading's score is the log probability of what the transducer
- * chose, the duration's included, plus the weighted ones of its tokens in the language models (shallow fusion: Gulcehre
- * et al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has one, less something for each word that is none.
+ * best of a queue are looked at when their frame comes. A reading's score is the log probability of the tokens and blanks
+ * that the transducer chose (with the durations' there are no fewer wrong words), plus the weighted ones of its tokens in
+ * the language models (shallow fusion: Gulcehre et al. 2015, arXiv 1503.03535) and in the model's CTC head, where it has
+ * one, less something for each word that is none.
  * Readings with equal tokens at the same frame are one: their probabilities add. Of readings that end in the same few
  * tokens only the best goes on, for what follows will hardly tell them apart ("path merging": Prabhavalkar et al. 2021,
  * arXiv 2012.06749); the places are for readings that differ now.

@@ -62,6 +62,18 @@ static bool split(const struct rs_recogniser *r, const struct rs_tokens *t, stru
     return true;
 }
 
+/* The words of two lists that lie one behind the other: none has a part in both. */
+static bool behind(const struct spans *a, size_t tokens, const struct spans *b, struct spans *out)
+{
+    out->count = a->count + b->count;
+    out->at = rs_zeroed(out->count, sizeof *out->at);
+    for (size_t i = 0; out->at && i < out->count; i++) {
+        out->at[i] = i < a->count ? a->at[i] : b->at[i - a->count];
+        out->at[i].first += i < a->count ? 0 : tokens;
+    }
+    return out->at;
+}
+
 /* Letters, digits and what lies beyond ASCII, in lower case. */
 static void bare(const struct rs_recogniser *r, const struct rs_token *t, size_t n, char *buf, size_t size)
 {
@@ -93,12 +105,11 @@ static bool same_word(const struct rs_recogniser *r, const struct rs_token *a, c
     return left[0] && strcmp(left, right) == 0;
 }
 
-/* Longest common subsequence of words, of equally long ones that in which the twins lie nearest; twin[i] is old word i's
- * place in the new list, or -1. */
+/* Common subsequence of words, a pair of which counts the more the nearer it lies: by number alone, a word that is said again
+ * and again would be paired with the next saying of it. twin[i] is old word i's place in the new list, or -1. */
 static bool align(const struct rs_recogniser *r, const struct rs_tokens *old, const struct spans *o,
                   const struct rs_tokens *fresh, const struct spans *f, long *twin)
 {
-    enum { PAIR = 1 << 20 };             /* against hundredths of a second, of hundreds of words */
     const size_t n = o->count, m = f->count, width = m + 1;
     long *best = rs_zeroed((n + 1) * width, sizeof *best), *paired = rs_zeroed(n * width, sizeof *paired);
     if (!best || !paired) {
@@ -111,7 +122,8 @@ static bool align(const struct rs_recogniser *r, const struct rs_tokens *old, co
             const long skip = best[(i + 1) * width + j] > best[i * width + j + 1] ? best[(i + 1) * width + j]
                                                                                   : best[i * width + j + 1];
             if (same_word(r, old->at, &o->at[i], fresh->at, &f->at[j]))
-                paired[i * width + j] = best[(i + 1) * width + j + 1] + PAIR - lround(100 * fabs(o->at[i].from - f->at[j].from));
+                paired[i * width + j] = best[(i + 1) * width + j + 1] +
+                                        lround(fmax(1, 100 * (SAME_PLACE - fabs(o->at[i].from - f->at[j].from))));
             best[i * width + j] = paired[i * width + j] > skip ? paired[i * width + j] : skip;
         }
     size_t i = 0, j = 0;
@@ -256,9 +268,9 @@ bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const stru
                    double until, struct rs_tokens *out)
 {
     struct rs_tokens old = {0}, coming = {0};
-    struct spans o = {0}, f = {0}, g = {0};
+    struct spans o = {0}, f = {0}, g = {0}, h = {0};
     bool ok = rs_tokens_add(&old, m->given.at, m->given.count) && rs_tokens_add(&old, m->held.at, m->held.count) &&
-              split(r, &m->given, &g) && split(r, &old, &o) && split(r, fresh, &f);
+              split(r, &m->given, &g) && split(r, &m->held, &h) && behind(&g, m->given.count, &h, &o) && split(r, fresh, &f);
     long *twin = ok ? rs_zeroed(o.count, sizeof *twin) : NULL;
     ok = ok && twin && align(r, &old, &o, fresh, &f, twin);
     if (ok) {
@@ -273,6 +285,7 @@ bool rs_merge_next(struct rs_merge *m, const struct rs_recogniser *r, const stru
     free(o.at);
     free(f.at);
     free(g.at);
+    free(h.at);
     free(old.at);
     free(coming.at);
     return ok;

@@ -1,5 +1,6 @@
 /* Linear layers in int8: each output channel has a scale amax/127, each row of activations its own, found
- * as it is quantised; sums in int32 are exact, so every instruction set gives the same ones.
+ * as it is quantised; sums in int32 are exact, so every instruction set gives the same ones (but AVX2, which halves weights
+ * and takes a bit from the activations where it has many rows: int8_avx2.c).
  *
  * This file packs weights and rows in the order of backend.h and spreads a GEMM over the pool; the sums
  * are the instruction sets' part (int8_*.c), of which the one in plain C is here.
@@ -316,7 +317,7 @@ static bool always(void) { return true; }
 static const struct rs_kernels *portable(void) { return &rs_kernels_portable; }
 
 #ifdef __x86_64__
-#define ORDER(bits) (bits == 4 ? "int4-x86-2" : "int8-x86-1")
+#define ORDER(bits) (bits == 4 ? "int4-x86-3" : "int8-x86-2")
 #else
 #define ORDER(bits) (bits == 4 ? "int4-2" : "int8-1")
 #endif

@@ -20,7 +20,8 @@ static inline __attribute__((always_inline)) void finish_rows(const struct rs_in
     float *y = j->y + first * j->stride + col;
     for (int r = 0; r < rows; r++, sums += 16, y += j->stride) {
         const float xs = j->x_scale[first + r];
-        const int32_t excess = RS_INT8_BIAS * j->x_sum[first + r];
+        /* A halved weight (shift 1) is rounded up: by half of one on average. */
+        const int32_t excess = RS_INT8_BIAS * j->x_sum[first + r] + (shift ? j->x_sum[first + r] >> 1 : 0);
         UNROLL
         for (int c = 0; c < ACROSS; c++) {
             vi s;

@@ -100,6 +100,19 @@ static void too_many_layers(void)
     free(more);
 }
 
+static void other_frames(void)
+{
+    struct rs_model *m = NULL;
+    struct rs_asr *a = NULL;
+    struct rs_err e = {0};
+    const struct rs_asr_options o = {.backend = "f32-portable", .threads = 1};
+    CHECK_INT(rs_model_open(&m, TINY("tdt"), &e), 0);
+    m->config.hop_length = 80;
+    CHECK_INT(rs_asr_open_model(&a, m, &o, &e), -RS_E_MODEL_UNSUPPORTED);
+    CHECK(!a && strstr(e.msg, "40 ms"));
+    rs_model_close(m);
+}
+
 static void too_many_tokens_at_a_frame(void)
 {
     struct rs_model *m = NULL;
@@ -247,6 +260,7 @@ int main(void)
     RUN(facts);
     RUN(refusals);
     RUN(too_many_layers);
+    RUN(other_frames);
     RUN(too_many_tokens_at_a_frame);
     RUN(a_file_that_shrinks_while_it_is_opened);
     RUN(each_decoder_has_its_pack);

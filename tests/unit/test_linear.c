@@ -278,6 +278,41 @@ static void crowded_rows(void)
     free(y);
 }
 
+/* Activations of one sign, as after ReLU or SiLU: rounding that leans to one side would add up over k. The mean error over
+ * outputs and rows must be nothing beside the error of one. */
+static void nothing_leans(void)
+{
+    enum { M = 24, N = 64, K = 4096 };
+    float *x = numbers(M * K), *w = numbers(N * K), *y = numbers(M * N), scales[M];
+    for (int i = 0; i < M * K; i++)
+        x[i] = fabsf(x[i]);
+    const struct rs_tensor wt = {.name = "w", .type = RS_F32, .ndim = 2, .shape = {N, K}, .data = w, .bytes = sizeof(float[N][K])};
+    for (const struct rs_backend *const *b = rs_backend_list(); *b; b++) {
+        double off = 0, spread = 0, size = 0;
+        if (!product(*b, &wt, x, M, y, scales))
+            continue;
+        for (int i = 0; i < M; i++)
+            for (int j = 0; j < N; j++) {
+                double sum = 0, squares = 0;
+                for (int k = 0; k < K; k++) {
+                    const double p = (double)x[i * K + k] * w[j * K + k];
+                    sum += p;
+                    squares += p * p;
+                }
+                off += (y[i * N + j] - sum) / (M * N);
+                spread += (y[i * N + j] - sum) * (y[i * N + j] - sum) / (M * N);
+                size += squares / (M * N);
+            }
+        printf("  %s: error %.4f, of it on average %.4f\n", rs_backend_name(*b), sqrt(spread / size), off / sqrt(size));
+        const bool four = strncmp(rs_backend_name(*b), "int4", 4) == 0;      /* few steps, not all as often odd as even */
+        CHECK(fabs(off) < (four ? 0.03 : 0.01) * sqrt(size));
+        CHECK(four || spread < 0.05 * 0.05 * size);
+    }
+    free(x);
+    free(w);
+    free(y);
+}
+
 /* What is no number comes out as something, but it comes out. */
 static void no_numbers(void)
 {
@@ -432,6 +467,7 @@ int main(void)
     RUN(exact_enough);
     RUN(int8_family_agrees);
     RUN(crowded_rows);
+    RUN(nothing_leans);
     RUN(no_numbers);
     RUN(many_vectors);
     RUN(four_bits);
