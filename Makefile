@@ -2,6 +2,8 @@
 PREFIX ?= /usr/local
 LIBEXECDIR = $(PREFIX)/libexec/rec-stt
 DATADIR = $(PREFIX)/share
+# Where zsh looks: Debian's packages go to /usr/share/zsh/vendor-completions instead (debian/rules).
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
 CC ?= cc
 BUILD ?= build
 BIN ?= rec-stt
@@ -20,7 +22,7 @@ CONTROL_FLOW_aarch64 = -mbranch-protection=standard
 HARDEN ?= -fPIE -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 $(CONTROL_FLOW_$(ARCH))
 LDFLAGS_HARDEN ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
 ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -DRS_LIBEXECDIR='"$(LIBEXECDIR)"' -D_GNU_SOURCE -fno-math-errno -ffp-contract=fast \
-             -ffile-prefix-map=$(CURDIR)=. $(HARDEN) $(SANITIZE) $(CFLAGS)
+             -ffile-prefix-map='$(CURDIR)=.' $(HARDEN) $(SANITIZE) $(CFLAGS)
 
 # Static wherever Debian ships an archive (of libsamplerate it ships none); libasound stays shared because it
 # loads plugins, libc because of them, libsndfile because of its codecs.
@@ -68,7 +70,16 @@ EMBEDDED := $(wildcard $(EMBED_MODEL) $(EMBED_VAD))
 embed = $(if $(wildcard $(2)),-DRS_EMBED_$(1)='"$(2)"' -DRS_EMBED_$(1)_NAME='"$(basename $(notdir $(2)))"' \
     -DRS_EMBED_$(1)_ID=0x$(shell sha256sum $(2) | cut -c1-16)u)
 $(BUILD)/model/embedded.o: ISA = $(call embed,MODEL,$(EMBED_MODEL)) $(call embed,VAD,$(EMBED_VAD))
-$(BUILD)/model/embedded.o: $(EMBEDDED)
+$(BUILD)/model/embedded.o: $(EMBEDDED) $(BUILD)/embedded-names
+
+# What a command line may change and the sources do not tell: written anew when it is another than the last time.
+remember = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
+$(BUILD)/embedded-names: FORCE
+	$(call remember,$(if $(EMBEDDED),$(shell stat -c "%n %s %Y" $(EMBEDDED))))
+$(BUILD)/libexecdir: FORCE
+	$(call remember,$(LIBEXECDIR))
+$(BUILD)/main.o: $(BUILD)/libexecdir
+FORCE:
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -97,7 +108,7 @@ unit: $(UNIT) $(HELPERS) $(PRELOADS)
 
 # ONLY="record transcribe": only the scripts of these folders of tests/.
 check: $(BIN) $(if $(ONLY),$(HELPERS) $(PRELOADS),unit)    ## run every test
-	REC_STT=$(abspath $(BIN)) BUILD=$(BUILD) ONLY="$(ONLY)" tests/run $(BUILD)/tests
+	REC_STT="$(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN))" BUILD=$(BUILD) ONLY="$(ONLY)" tests/run $(BUILD)/tests
 
 check-long: export LONG = 1
 check-long: check                    ## the tests with their long parts
@@ -137,27 +148,27 @@ eval: $(BIN)                         ## word error rate over DATA=folder (audio 
 	scripts/train/evaluate --binary ./$(BIN) $(DATA)
 
 install: $(BIN)                      ## install under PREFIX (and DESTDIR)
-	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/rec-stt
-	for f in $(wildcard scripts/rec-stt-*); do install -Dm755 $$f $(DESTDIR)$(LIBEXECDIR)/$${f##*/}; done
-	install -Dm644 -t $(DESTDIR)$(DATADIR)/man/man1 man/rec-stt.1
-	install -Dm644 -t $(DESTDIR)$(DATADIR)/man/man5 man/rec-stt-events.5
-	install -Dm644 completions/rec-stt.bash $(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt
-	install -Dm644 completions/_rec-stt $(DESTDIR)$(DATADIR)/zsh/site-functions/_rec-stt
-	install -Dm644 completions/rec-stt.fish $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish
-	install -Dm644 models/catalog.tsv $(DESTDIR)$(DATADIR)/rec-stt/catalog.tsv
-	for f in $(wildcard share/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/rec-stt/$${f##*/}; done
-	for f in $(wildcard examples/*); do install -Dm644 $$f $(DESTDIR)$(DATADIR)/doc/rec-stt/examples/$${f##*/}; done
+	install -Dm755 $(BIN) "$(DESTDIR)$(PREFIX)/bin/rec-stt"
+	for f in $(wildcard scripts/rec-stt-*); do install -Dm755 $$f "$(DESTDIR)$(LIBEXECDIR)/$${f##*/}"; done
+	install -Dm644 -t "$(DESTDIR)$(DATADIR)/man/man1" man/rec-stt.1
+	install -Dm644 -t "$(DESTDIR)$(DATADIR)/man/man5" man/rec-stt-events.5
+	install -Dm644 completions/rec-stt.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt"
+	install -Dm644 completions/_rec-stt "$(DESTDIR)$(ZSHDIR)/_rec-stt"
+	install -Dm644 completions/rec-stt.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish"
+	install -Dm644 models/catalog.tsv "$(DESTDIR)$(DATADIR)/rec-stt/catalog.tsv"
+	for f in $(wildcard share/*); do install -Dm644 $$f "$(DESTDIR)$(DATADIR)/rec-stt/$${f##*/}"; done
+	for f in $(wildcard examples/*); do install -Dm644 $$f "$(DESTDIR)$(DATADIR)/doc/rec-stt/examples/$${f##*/}"; done
 
 uninstall:                           ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/rec-stt $(DESTDIR)$(DATADIR)/man/man1/rec-stt.1 $(DESTDIR)$(DATADIR)/man/man5/rec-stt-events.5
-	rm -f $(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt $(DESTDIR)$(DATADIR)/zsh/site-functions/_rec-stt
-	rm -f $(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish
-	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR)/rec-stt $(DESTDIR)$(DATADIR)/doc/rec-stt
+	rm -f "$(DESTDIR)$(PREFIX)/bin/rec-stt" "$(DESTDIR)$(DATADIR)/man/man1/rec-stt.1" "$(DESTDIR)$(DATADIR)/man/man5/rec-stt-events.5"
+	rm -f "$(DESTDIR)$(DATADIR)/bash-completion/completions/rec-stt" "$(DESTDIR)$(ZSHDIR)/_rec-stt"
+	rm -f "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/rec-stt.fish"
+	rm -rf "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(DATADIR)/rec-stt" "$(DESTDIR)$(DATADIR)/doc/rec-stt"
 
 # The archive holds what is committed, and the same commit always gives the same bytes.
 dist:                                ## build/rec-stt-VERSION.tar.gz from the last commit
 	@mkdir -p build
-	git archive --prefix=rec-stt-$(VERSION)/ HEAD | gzip -9n > build/rec-stt-$(VERSION).tar.gz
+	git archive --prefix=rec-stt-$(VERSION)/ -o build/rec-stt-$(VERSION).tar HEAD && gzip -9nf build/rec-stt-$(VERSION).tar
 
 deb: dist                            ## a Debian package in build/deb
 	rm -rf build/deb && mkdir -p build/deb
@@ -170,4 +181,4 @@ clean:                               ## remove everything built
 help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 14
 
-.PHONY: all unit check check-long check-asan check-tsan cov lint analysis fuzz run bench eval install uninstall dist deb clean help
+.PHONY: FORCE all unit check check-long check-asan check-tsan cov lint analysis fuzz run bench eval install uninstall dist deb clean help

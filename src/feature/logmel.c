@@ -8,7 +8,11 @@
 #include <fftw3.h>
 #include <float.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +83,39 @@ static int check_options(const struct rs_logmel_options *o, struct rs_err *e)
     return 0;
 }
 
+/* Where memory is missing while it plans, FFTW calls this and would end the process: ours goes back to plan(). What its
+ * planner held by then is lost, so it is not asked a second time. */
+static _Thread_local jmp_buf *planning;
+static atomic_bool planner_lost;
+
+void fftw_assertion_failed(const char *text, int line, const char *file);
+
+void fftw_assertion_failed(const char *text, int line, const char *file)
+{
+    if (planning)
+        longjmp(*planning, 1);
+    fprintf(stderr, "fftw: %s:%d: assertion failed: %s\n", file, line, text);
+    abort();
+}
+
+static int plan(struct rs_logmel *l)
+{
+    jmp_buf back;
+    if (atomic_load(&planner_lost))
+        return -1;
+    if (setjmp(back)) {
+        planning = NULL;
+        atomic_store(&planner_lost, true);
+        return -1;
+    }
+    planning = &back;
+    /* Every part's scratch is aligned as this one's is, which the vector codelets rely on. */
+    l->plan = fftw_plan_dft_r2c_1d(l->o.n_fft, l->scratch, (fftw_complex *)(l->scratch + l->o.n_fft),
+                                    FFTW_ESTIMATE | FFTW_PRESERVE_INPUT);
+    planning = NULL;
+    return l->plan ? 0 : -1;
+}
+
 static int fill(struct rs_logmel *l, const float *bank, struct rs_err *e)
 {
     const int n = l->o.win_length;
@@ -101,10 +138,7 @@ static int fill(struct rs_logmel *l, const float *bank, struct rs_err *e)
         rs_mel_bank(own, l->o.mels, l->bins, l->o.rate);
     pack_bands(l, bank ? bank : own);
     free(own);
-    /* Every part's scratch is aligned as this one's is, which the vector codelets rely on. */
-    l->plan = fftw_plan_dft_r2c_1d(l->o.n_fft, l->scratch, (fftw_complex *)(l->scratch + l->o.n_fft),
-                                    FFTW_ESTIMATE | FFTW_PRESERVE_INPUT);
-    if (!l->plan)
+    if (plan(l))
         return rs_fail(e, RS_E_NOMEM, "no memory for the Fourier transform");
     return 0;
 }

@@ -1,6 +1,6 @@
 /* A preloaded library that makes the n-th call of one kind fail, as a machine at its limits would.
  *
- *   FAIL_CALL   malloc (malloc, calloc, realloc, aligned_alloc), read, open, mmap, thread, write
+ *   FAIL_CALL   malloc (malloc, calloc, realloc, aligned_alloc, memalign, which FFTW asks), read, open, mmap, thread, write
  *   FAIL_AT     which call fails, counted from 1 over the whole process; 0: none
  *   FAIL_COUNT  a file that receives the number of such calls when the process ends
  *
@@ -73,6 +73,8 @@ void *malloc(size_t n) { return fails(MALLOC) ? no_memory() : __libc_malloc(n); 
 void *calloc(size_t a, size_t b) { return fails(MALLOC) ? no_memory() : __libc_calloc(a, b); }
 void *realloc(void *p, size_t n) { return fails(MALLOC) ? no_memory() : __libc_realloc(p, n); }
 void *aligned_alloc(size_t a, size_t n) { return fails(MALLOC) ? no_memory() : __libc_memalign(a, n); }
+
+void *memalign(size_t a, size_t n) { return fails(MALLOC) ? no_memory() : __libc_memalign(a, n); }
 
 int posix_memalign(void **p, size_t a, size_t n)
 {
