@@ -148,7 +148,10 @@ def main():
     kind = "model" if options.raw else "average"
     weights = state[kind]
     if options.other:
-        other = torch.load(options.other, map_location="cpu", weights_only=False)[kind]
+        other = torch.load(options.other, map_location="cpu", weights_only=False)
+        if other["config"] != state["config"]:
+            parser.error("%s has another geometry, so its layers are not this one's" % options.other)
+        other = other[kind]
         weights = {name: torch.lerp(other[name], value, options.share) if name in other and value.is_floating_point() else value
                    for name, value in weights.items()}
     model.load_state_dict(weights, strict=False)

@@ -305,11 +305,13 @@ def hashes(words):
 
 
 def known_words(options):
-    words = set()
+    words, said = set(), held_out(os.path.join(base_directory(), "cache"))
     for source in options.source:
         with open(source, encoding="utf-8") as file:
             for line in file:
-                words.update(re.findall("[a-z]+", normalise(line.strip().split("|")[-1])))
+                text = normalise(line.strip().split("|")[-1])
+                if " " not in text or text not in said:         # words alone are a list's
+                    words.update(re.findall("[a-z]+", text))
     for text in trained():
         words.update(re.findall("[a-z]+", text))
     members = hashes(words)

@@ -46,6 +46,9 @@ class Writer:
         self.table = open(base + ".tsv", mode, encoding="utf-8")
         self.pcm = open(base + ".pcm", mode + "b")
         self.position = os.path.getsize(base + ".pcm") // 2 if append else 0
+        for about in (".heard", ".rivals"):         # of what was there before: both go by the place in NAME.pcm
+            if not append and os.path.exists(base + about):
+                os.remove(base + about)
 
     def add(self, samples, speaker, split, name, text, phones=""):
         samples = np.ascontiguousarray(samples, dtype="<i2")

@@ -499,6 +499,8 @@ def main():
             optimiser.load_state_dict(state["optimiser"])
         step, seconds, tdt_steps = state["step"], state["seconds"], state.get("tdt_steps", 0)
         settled = 0 if "heard.weight" in state["model"] else step + 150
+    # An optimiser that knows nothing yet (restore.py, grow.py) is warmed up as that of a first run.
+    fresh = 0 if optimiser.adam.state else step
     log({"event": "start", "step": step, "parameters": sum(p.numel() for p in model.parameters()),
          "config": vars(config), "schedule": schedule()})
     loader = torch.utils.data.DataLoader(Data(step), batch_size=None, num_workers=1, prefetch_factor=8)
@@ -551,7 +553,7 @@ def main():
                 p.grad = None
             log({"event": "skipped", "step": step})
             continue
-        rate = learning_rate(step, s)
+        rate = learning_rate(step - fresh, s)
         optimiser.step(rate)
         step += 1
         decay = min(s["ema"], (1 + step) / (20 + step))
