@@ -41,10 +41,11 @@ enum {
     TICK_MS = 250, STALLED_TICKS = 10, GONE_TICKS = 20,     /* 2.5 s (PulseAudio's null sink may send once in 2 s) and 5 s without a sample */
     STUCK_TICKS = 2,                  /* 0.5 s after a stop's tail for the thread to finish */
     MARKS = 1024, MAX_POLL_FDS = 16,
-    TRIES = 3, RETRY_MS = 50,         /* an EIO may pass */
+    TRIES = 3, RETRY_MS = 50,         /* an EIO may pass; overruns with nothing between them are not answered at once */
     RESUME_TRIES = 20, RESUME_MS = 100,
     PAUSE_MS = 200,                   /* between two reads: look what was lost */
     SETTLE_MS = 400,                  /* how long a server may take to hand over what piled up */
+    SLEPT_MS = 1000,                  /* by so much CLOCK_BOOTTIME ran on alone: the machine was asleep */
     JITTER_MS = 60, ZEROS_MS = 20,    /* less than this is no loss */
     NAP_MS = 60, LONG_NAP_MS = 100,   /* between two reads once the sound flows; while nobody speaks */
 };
@@ -141,7 +142,7 @@ static void mark(struct shared *sh, enum mark_kind kind, double ms, int error)
         sh->pending.ms += ms;
         sh->pending.count++;
         if (kind >= MARK_END)
-            sh->pending.kind = kind, sh->pending.error = error;
+            sh->pending.kind = kind, sh->pending.error = error, sh->pending.frame = m.frame;
     } else if (!put_mark(sh, m)) {
         sh->pending = m;
         sh->has_pending = true;
@@ -152,7 +153,8 @@ static void mark(struct shared *sh, enum mark_kind kind, double ms, int error)
 static void rest(struct shared *sh, int ms)
 {
     struct pollfd p = {.fd = sh->quit, .events = POLLIN};
-    poll(&p, 1, ms);
+    if (poll(&p, 1, ms) > 0)
+        rs_woken(sh->quit);           /* whoever rests again looks at stop_ns first */
 }
 
 static bool stop_due(const struct shared *sh)
@@ -179,6 +181,13 @@ static void note_pause(struct shared *sh, uint64_t n)
 {
     const int64_t now = rs_now_ns(), last = atomic_exchange(&sh->last_frames_ns, now);
     const bool began = atomic_load_explicit(&sh->ring.written, memory_order_relaxed) > 0;
+    const int64_t asleep = time_asleep() - sh->slept_ns;
+    if (asleep > SLEPT_MS * 1000000ll) {         /* a sound server's clients see no ESTRPIPE */
+        sh->slept_ns += asleep;
+        sh->pause_from_ns = 0;
+        mark(sh, MARK_SUSPENDED, rs_ms(asleep) + rs_ms(now - last), 0);
+        return;
+    }
     if (!sh->pause_from_ns && began && now - last > PAUSE_MS * 1000000ll) {
         sh->pause_from_ns = last;
         sh->pause_until_ns = now + SETTLE_MS * 1000000ll;
@@ -257,12 +266,15 @@ static int resume(struct shared *sh)
 }
 
 /* Handles an error code of readi; 0: go on. */
-static int recover(struct shared *sh, int error, int *failures)
+static int recover(struct shared *sh, int error, int *failures, int *overruns)
 {
     int rc = error;
-    if (error == -EPIPE)
+    if (error == -EPIPE) {
+        if (++*overruns > TRIES)
+            rest(sh, RETRY_MS);
         rc = restart(sh, MARK_OVERRUN);
-    else if (error == -ESTRPIPE)
+    }
+    if (error == -ESTRPIPE)
         rc = resume(sh);
     if (rc >= 0)
         return 0;
@@ -323,17 +335,17 @@ static void wait_for_frames(struct shared *sh, int *idle)
 
 static void capture_loop(struct shared *sh)
 {
-    int failures = 0, idle = 0, rc = 0;
+    int failures = 0, overruns = 0, idle = 0, rc = 0;
     while (!rc && !stop_due(sh)) {
         const snd_pcm_sframes_t n = read_some(sh);
         if (n > 0) {
-            failures = idle = 0;
+            failures = overruns = idle = 0;
             sh->plenty = (snd_pcm_uframes_t)n >= sh->pcm.period;
             if (sh->plenty)
                 continue;
         }
         if (n < 0)
-            rc = recover(sh, (int)n, &failures);
+            rc = recover(sh, (int)n, &failures, &overruns);
         else
             wait_for_frames(sh, &idle);
     }
@@ -482,8 +494,10 @@ static int feed(struct capture *c, bool *idle, struct rs_err *e)
     const unsigned got = atomic_load_explicit(&sh->marks_got, memory_order_relaxed);
     const uint64_t taken = atomic_load_explicit(&sh->ring.taken, memory_order_relaxed);
     const struct mark *m = got != atomic_load_explicit(&sh->marks_put, memory_order_acquire) ? &sh->marks[got % MARKS] : NULL;
-    if (m && m->frame - taken < n)
-        n = (size_t)(m->frame - taken);
+    /* a mark that had to wait for room may lie behind: it counts here */
+    const uint64_t before = m && m->frame > taken ? m->frame - taken : 0;
+    if (m && before < n)
+        n = (size_t)before;
     if (n) {
         n = n < RS_MIX_MAX_FRAMES ? n : RS_MIX_MAX_FRAMES;
         rs_pcm_to_float(sh->pcm.format, from, c->block, n * sh->pcm.channels);
@@ -498,7 +512,7 @@ static int feed(struct capture *c, bool *idle, struct rs_err *e)
         *idle = true;
         return 0;
     }
-    if (m->frame != taken)
+    if (before)
         return 0;                     /* frames before the mark arrived since the peek */
     const struct mark copy = *m;
     atomic_store_explicit(&sh->marks_got, got + 1, memory_order_release);

@@ -126,25 +126,36 @@ static int negotiate(struct rs_pcm *p)
     return snd_pcm_sw_params(p->handle, sw);
 }
 
-int rs_pcm_open(struct rs_pcm *p, const char *name, struct rs_err *e)
+/* 0 or libasound's error; refused: the device is there, but gives nothing that can be read here. */
+static int start(struct rs_pcm *p, const char *name, int64_t give_up, bool *refused)
 {
-    const int64_t give_up = rs_now_ns() + BUSY_WAIT_MS * 1000000ll;
-    *p = (struct rs_pcm){0};
     int rc;
+    *p = (struct rs_pcm){0};
+    *refused = false;
     while ((rc = snd_pcm_open(&p->handle, name, SND_PCM_STREAM_CAPTURE, SND_PCM_NONBLOCK)) == -EBUSY && rs_now_ns() < give_up)
         nanosleep(&(struct timespec){.tv_nsec = BUSY_STEP_MS * 1000000}, NULL);
     if (rc < 0) {
         p->handle = NULL;
-        return open_failed(name, rc, e);
-    }
-    if ((rc = negotiate(p)) < 0 || (rc = snd_pcm_prepare(p->handle)) < 0 || (rc = snd_pcm_start(p->handle)) < 0) {
+    } else if ((rc = negotiate(p)) < 0 || (rc = snd_pcm_prepare(p->handle)) < 0 || (rc = snd_pcm_start(p->handle)) < 0) {
         rs_pcm_close(p);
-        if (rc == -ENODEV || rc == -ENOENT || rc == -EBUSY || rc == -EIO)
-            return open_failed(name, rc, e);
+        *refused = rc != -ENODEV && rc != -ENOENT && rc != -EBUSY && rc != -EIO;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* A plugin makes two channels of any number by leaving out the others, and the one somebody speaks into may be among
+ * those: plughw is for what cannot be read as it is. */
+int rs_pcm_open(struct rs_pcm *p, const char *name, struct rs_err *e)
+{
+    const int64_t give_up = rs_now_ns() + BUSY_WAIT_MS * 1000000ll;
+    bool refused;
+    if (strncmp(name, "plughw:", 7) == 0 && start(p, name + 4, 0, &refused) == 0)
+        return 0;
+    const int rc = start(p, name, give_up, &refused);
+    if (refused)
         return rs_fail(e, RS_E_DEVICE_REFUSED, "The microphone '%.100s' takes none of the formats that can be read here (%s); try "
                        "'plughw:' in place of 'hw:', or --device default.", name, snd_strerror(rc));
-    }
-    return 0;
+    return rc ? open_failed(name, rc, e) : 0;
 }
 
 void rs_pcm_close(struct rs_pcm *p)

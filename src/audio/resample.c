@@ -1,11 +1,12 @@
 /* Downmix and resampling.
  *
- * The downmix works on blocks of 10 ms. A channel counts when its energy (decaying over half a second)
- * is within 20 dB of the loudest channel's; the mono signal is the mean of the channels that count. So a
+ * The downmix works on blocks of 10 ms. A channel counts when its energy (rising at once, decaying over half a
+ * second) is within 20 dB of the loudest channel's; the mono signal is the mean of the channels that count. So a
  * dead or unplugged channel does not halve the level, as a plain average would, and a stereo recording
- * is averaged as everywhere else. Microphones wired in opposite phase would cancel: when the mean holds
- * less than a tenth of the energy of its channels, the loudest channel is taken alone. Weights glide to
- * their new values over one block, so that no choice is heard as a click.
+ * is averaged as everywhere else. Microphones wired in opposite phase would cancel: when the mean holds less than a
+ * quarter of what channels with nothing in common would give it, the loudest channel is taken alone. Weights glide
+ * to their new values over one block, so that no choice is heard as a click. Energy is what lies above the mains' hum:
+ * a constant offset, which many converters have, is no sound, and outweighs a quiet voice.
  *
  * Rates that are a whole multiple of 16 kHz, which is what sound servers run at, go through our own decimator
  * (decimate.h: flat up to 7.2 kHz, 120 dB beyond 8 kHz); all others through libsamplerate's medium sinc converter, which
@@ -23,7 +24,7 @@
 #include "audio/decimate.h"
 #include "base/mem.h"
 
-enum { OUT_RATE = 16000, RUNS_A_SECOND = 200 };      /* a quiet microphone gives single zeros, but not for 5 ms */
+enum { OUT_RATE = 16000, RUNS_A_SECOND = 200, HUM_HZ = 200 };      /* a quiet microphone gives single zeros, but not for 5 ms */
 
 struct rs_mix {
     int rate, channels;
@@ -32,9 +33,11 @@ struct rs_mix {
     size_t block, filled;          /* frames of a 10 ms block, and of it what is there */
     float *frames;                 /* the open block, interleaved */
     float *weight, *target;        /* per channel: now, and at the end of the block */
+    float *high;                   /* the block without what lies below HUM_HZ, interleaved */
+    double pole, *before, *after;  /* of that high-pass; per channel: its last input and output */
     double *energy;
     double mixed, apart;           /* energy of the plain mean and of its channels, decaying */
-    bool settled, *counts, alone;
+    bool measured, settled, *counts, alone;
     int lone;                      /* the channel taken while `alone` */
     float *mono;                   /* one block */
     float *out;                    /* finished samples */
@@ -56,6 +59,10 @@ int rs_mix_new(struct rs_mix **out, int rate, int channels, const char *name, st
     m->weight = rs_zeroed((size_t)channels, sizeof(float));
     m->target = rs_zeroed((size_t)channels, sizeof(float));
     m->energy = rs_zeroed((size_t)channels, sizeof(double));
+    m->high = rs_zeroed(m->block, (size_t)channels * sizeof(float));
+    m->before = rs_zeroed((size_t)channels, sizeof(double));
+    m->after = rs_zeroed((size_t)channels, sizeof(double));
+    m->pole = exp(-2 * M_PI * HUM_HZ / rate);
     m->counts = rs_zeroed((size_t)channels, sizeof(bool));
     m->mono = rs_zeroed(m->block, sizeof(float));
     int code = 0;
@@ -63,7 +70,7 @@ int rs_mix_new(struct rs_mix **out, int rate, int channels, const char *name, st
         m->decimator = rs_decimator_new(rate / OUT_RATE);
     else if (rate != OUT_RATE)
         m->src = src_new(SRC_SINC_MEDIUM_QUALITY, 1, &code);
-    if (!m->frames || !m->weight || !m->target || !m->energy || !m->counts || !m->mono ||
+    if (!m->frames || !m->weight || !m->target || !m->energy || !m->high || !m->before || !m->after || !m->counts || !m->mono ||
         (rate != OUT_RATE && !m->src && !m->decimator)) {
         rs_mix_free(m);
         return rs_fail(e, RS_E_NOMEM, "Not enough memory to resample '%.200s'.", name);
@@ -83,6 +90,9 @@ void rs_mix_free(struct rs_mix *m)
     free(m->weight);
     free(m->target);
     free(m->energy);
+    free(m->high);
+    free(m->before);
+    free(m->after);
     free(m->counts);
     free(m->mono);
     free(m->out);
@@ -138,17 +148,40 @@ static int resample(struct rs_mix *m, const float *mono, size_t n, bool last, st
     return 0;
 }
 
+/* What of the block can be speech. The first sample of all begins without a step. */
+static void high_pass(struct rs_mix *m, size_t n)
+{
+    const size_t ch = (size_t)m->channels;
+    for (size_t c = 0; c < ch; c++) {
+        double before = m->measured ? m->before[c] : m->frames[c], after = m->after[c];
+        for (size_t i = c; i < n * ch; i += ch) {
+            after = (double)m->frames[i] - before + m->pole * after;
+            before = m->frames[i];
+            m->high[i] = (float)after;
+        }
+        m->before[c] = before;
+        m->after[c] = after;
+    }
+    m->measured = true;
+}
+
+/* Rises at once, so that whoever begins to speak after a louder voice counts from the first word on. */
+static double follow(double energy, double now)
+{
+    const double keep = 0.98;      /* per 10 ms: a time constant of half a second */
+    return fmax(energy * keep + now * (1 - keep), now);
+}
+
 /* Which channels make the mono signal, from the energies up to and with this block. */
 static void choose_weights(struct rs_mix *m, size_t n)
 {
-    const double keep = 0.98;      /* per 10 ms: a time constant of half a second */
     double loudest = 0, mixed = 0, apart = 0;
     int top = 0, count = 0;
     for (int c = 0; c < m->channels; c++) {
         double sum = 0;
         for (size_t i = 0; i < n; i++)
-            sum += (double)m->frames[i * (size_t)m->channels + (size_t)c] * m->frames[i * (size_t)m->channels + (size_t)c];
-        m->energy[c] = m->energy[c] * keep + sum;
+            sum += (double)m->high[i * (size_t)m->channels + (size_t)c] * m->high[i * (size_t)m->channels + (size_t)c];
+        m->energy[c] = follow(m->energy[c], sum);
         if (m->energy[c] > loudest)
             loudest = m->energy[c], top = c;
     }
@@ -161,16 +194,16 @@ static void choose_weights(struct rs_mix *m, size_t n)
         double sum = 0;
         for (int c = 0; c < m->channels; c++)
             if (m->counts[c]) {
-                const double x = m->frames[i * (size_t)m->channels + (size_t)c];
+                const double x = m->high[i * (size_t)m->channels + (size_t)c];
                 sum += x;
                 apart += x * x / count;
             }
         mixed += sum * sum / ((double)count * count);
     }
-    m->mixed = m->mixed * keep + mixed;
-    m->apart = m->apart * keep + apart;
-    /* channels that have nothing in common give mixed = apart / count; ten times less is opposition */
-    m->alone = m->apart > 0 && m->mixed < m->apart / count * (m->alone ? 0.2 : 0.1);
+    m->mixed = follow(m->mixed, mixed);
+    m->apart = follow(m->apart, apart);
+    /* channels that have nothing in common give mixed = apart / count; four times less is opposition */
+    m->alone = m->apart > 0 && m->mixed < m->apart / count * (m->alone ? 0.4 : 0.25);
     if (!m->alone || m->energy[m->lone] < loudest / 2)
         m->lone = top;
     for (int c = 0; c < m->channels; c++)
@@ -185,6 +218,7 @@ static int finish_block(struct rs_mix *m, bool last, struct rs_err *e)
     const size_t n = m->filled;
     const float *mono = m->frames;
     if (m->channels > 1 && n) {
+        high_pass(m, n);
         choose_weights(m, n);
         memset(m->mono, 0, n * sizeof(float));
         for (int c = 0; c < m->channels; c++) {

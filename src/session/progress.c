@@ -546,7 +546,7 @@ static int window_to_chunk(struct rs_progress *p, const struct plan *w, struct r
     if (!rs_merge_next(m, &p->asr, fresh, (double)w->from / RS_SAMPLE_RATE, w->until, out))
         return rs_fail(e, RS_E_NOMEM, "There is no memory left for words.");
     c->start = from;
-    c->end = fmin(to, w->until);
+    c->end = fmax(from, fmin(to, w->until));      /* of inserted silence there may be more than was heard */
     const int rc2 = finish(p, c, out, e);
     return rc < 0 ? rc : rc2;
 }

@@ -50,6 +50,9 @@ static const int needed[] = {
     /* the sound server's local socket */
     __NR_connect, __NR_getsockname, __NR_getpeername, __NR_getsockopt, __NR_setsockopt, __NR_sendto, __NR_sendmsg,
     __NR_recvfrom, __NR_recvmsg, __NR_shutdown, __NR_socketpair,
+    /* the semaphores and the memory that programs share through ALSA's dsnoop, the `default` where no sound server is:
+     * it takes them to start a suspended or broken stream again, and to let go of it */
+    __NR_semop, __NR_semtimedop, __NR_semctl, __NR_shmdt, __NR_shmctl,
     /* the second filter and Landlock */
     __NR_seccomp, __NR_landlock_create_ruleset, __NR_landlock_add_rule, __NR_landlock_restrict_self,
 #ifdef __x86_64__

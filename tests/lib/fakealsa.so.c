@@ -4,7 +4,7 @@
  *
  *   rates A B … ;  channels A B … ;  format NAME ;        what the hardware takes (16000, 1, S16_LE)
  *   period N ; buffer N ; signal counter|tone|silence ; dead C ; opposed ;
- *   open CODE TIMES ;                                     snd_pcm_open fails that often
+ *   open CODE TIMES ;                                     snd_pcm_open fails that often; plughw: has two channels of any
  *   drift PPM ;                                           the device's clock runs so much faster than ours, and both
  *                                                         at most 60 times as fast as the real one: long recordings
  *   pace ;                                                from here on frames take their time on the real clock
@@ -14,6 +14,7 @@
  *   xrun MS ; suspend MS RETRIES CODE ;                   EPIPE; ESTRPIPE, and resume's last answer
  *   error CODE ; stall ; hang ;                           for ever: an error, silence without error, a stuck call
  *   late MS ;                                             the clock jumps
+ *   asleep MS ;                                           the machine slept, and the device says nothing about it
  *   end ;                                                 nothing more comes and the clock jumps an hour
  *
  * The counter signal gives frame f the 16-bit value f·7919 mod 65521 − 32760, which is never the same within
@@ -23,6 +24,7 @@
 #include <dlfcn.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +221,11 @@ static snd_pcm_sframes_t give(char *to, snd_pcm_uframes_t want)
         next();
         return xrun ? -EPIPE : -EAGAIN;
     }
+    if (!strcmp(op, "asleep")) {
+        boot_ahead += 1000000ll * arg[0];
+        next();
+        return -EAGAIN;
+    }
     if (!strcmp(op, "suspend")) {
         boot_ahead += 1000000ll * arg[0];
         resumed = 0;
@@ -259,10 +266,13 @@ int snd_pcm_open(snd_pcm_t **h, const char *name, snd_pcm_stream_t stream, int m
 {
     (void)stream, (void)mode;
     begin();
-    if (strcmp(name, "default") != 0)
+    const bool plug = strncmp(name, "plughw:", 7) == 0;
+    if (strcmp(name, "default") != 0 && strncmp(name, "hw:", 3) != 0 && !plug)
         return -ENOENT;
     if (fail_opens-- > 0)
         return (int)fail_code;
+    if (plug)
+        channel_counts[0] = 2, n_channels = 1;
     *h = (snd_pcm_t *)script;
     return 0;
 }

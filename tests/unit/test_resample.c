@@ -125,6 +125,40 @@ static void dead_channels_do_not_count(void)
     CHECK_NEAR(mixed_level(2, (float[]){0.5f, -0.5f}), 0.5, 1e-3);
 }
 
+/* Two channels of 1 kHz (levels a and b) on constant offsets; the second tone begins at `from` seconds, the first ends
+ * there if `turn`. Gives the mean level of what is heard 20 ms after `from` and for 100 ms. */
+static double heard(float a, float b, float offset_a, float offset_b, double from, int turn)
+{
+    enum { N = 32000 };
+    float *x = calloc(2 * N, sizeof *x), *y = calloc(N + 100, sizeof *y);
+    for (int i = 0; x && i < N; i++) {
+        const float t = sinf((float)(2 * M_PI * (i % 16) / 16));
+        x[2 * i] = offset_a + (turn && i >= from * 16000 ? 0 : a * t);
+        x[2 * i + 1] = offset_b + (i >= from * 16000 ? b * t : 0);
+    }
+    push_all(16000, 2, x, N, 333, y, NULL);
+    double cosine = 0, sine = 0;
+    for (int i = 0; i < 1600; i++) {
+        const int at = (int)(from * 16000) + 320 + i;
+        cosine += y[at] * cos(2 * M_PI * at / 16), sine += y[at] * sin(2 * M_PI * at / 16);
+    }
+    free(x);
+    free(y);
+    return sqrt(cosine * cosine + sine * sine) / 800;
+}
+
+static void offsets_are_no_sound(void)
+{
+    CHECK_NEAR(heard(0.005f, 0, 0, 0.05f, 0.5, 0), 0.005, 1e-4);              /* a dead channel with an offset */
+    CHECK_NEAR(heard(0.03f, -0.03f, 0.02f, 0.02f, 0, 0), 0.03, 1e-3);         /* opposite phase on a common offset */
+}
+
+static void a_quieter_voice_counts_at_once(void)
+{
+    CHECK_NEAR(heard(0.2f, 0.2f, 0, 0, 1, 1), 0.1, 2e-3);
+    CHECK_NEAR(heard(0.2f, 0.04f, 0, 0, 1, 1), 0.02, 1e-3);
+}
+
 static void finds_silence_and_bad_samples(void)
 {
     float x[3000] = {0};
@@ -179,6 +213,8 @@ int main(void)
     RUN(cuts_do_not_matter);
     RUN(keeps_the_band_and_nothing_else);
     RUN(dead_channels_do_not_count);
+    RUN(offsets_are_no_sound);
+    RUN(a_quieter_voice_counts_at_once);
     RUN(finds_silence_and_bad_samples);
     RUN(silence_takes_its_place);
     RUN(any_length);
