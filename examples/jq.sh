@@ -5,6 +5,8 @@
 #   jq.sh unsure     words that may be wrong
 set -eu
 record() { "${REC_STT:-rec-stt}" progressive-record "$@"; }
+jq() { env --ignore-signal=INT jq "$@"; }            # Ctrl-C is for the recorder: jq reads on until that has said the rest
+trap : INT
 what=${1:?usage: jq.sh words|text|words-tsv|unsure|status [OPTION]...}
 shift
 case $what in

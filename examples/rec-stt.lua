@@ -2,10 +2,14 @@
 -- Put this file into ~/.config/nvim/plugin/.
 local job
 
+-- Before the cursor where one types, behind it elsewhere; a space apart from the word that stands there.
 local function put(text)
-  if text ~= "" then
-    vim.api.nvim_put({ text .. " " }, "c", true, true)
-  end
+  if text == "" then return end
+  local typing = vim.api.nvim_get_mode().mode:find("^[iR]") ~= nil
+  local column = vim.api.nvim_win_get_cursor(0)[2]
+  local before = vim.api.nvim_get_current_line():sub(1, typing and column or column + 1)
+  local apart = before:find("%S$") and " " or ""
+  vim.api.nvim_put({ apart .. text .. " " }, "c", not typing, true)
 end
 
 local function dictate()

@@ -202,7 +202,8 @@ static int not_audio(struct file *f, struct rs_err *e)
     if (f->piped && f->in.end == 0)
         return rs_fail(e, RS_E_AUDIO_FILE, "'%.200s' ended before any audio came.", f->name);
     return rs_fail(e, RS_E_AUDIO_FILE, "'%.200s' is not audio that can be read here (wav, flac, ogg, opus, mp3 and the like): %.150s "
-                   "Convert it with 'ffmpeg -i FILE -f wav - | rec-stt transcribe -'.", f->name, sf_strerror(f->snd));
+                   "Convert it with 'ffmpeg -i FILE -f wav - | rec-stt transcribe -', or tell by --raw what samples without a header are.",
+                   f->name, f->snd ? "MPEG layer I." : sf_strerror(NULL));
 }
 
 /* A header that promises more than the file holds leaves its trace in libsndfile's log. */
@@ -229,13 +230,19 @@ static void tell_truncated(struct file *f)
                        (long long)f->s.info.frames, (long long)got);
 }
 
+/* MPEG's layer I is what quiet samples without a header look like (they begin with -1), and nothing else is these days. */
+static bool is_layer_one(const struct file *f)
+{
+    return (f->sf.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG && (f->sf.format & SF_FORMAT_SUBMASK) == SF_FORMAT_MPEG_LAYER_I;
+}
+
 /* ---- The thread that decodes a pipe ---- */
 
 static int decode_pipe(struct file *f, struct rs_err *e)
 {
     SF_VIRTUAL_IO io = {stream_length, stream_seek, stream_read, NULL, stream_tell};
     f->snd = sf_open_virtual(&io, SFM_READ, &f->sf, &f->in);
-    if (!f->snd)
+    if (!f->snd || is_layer_one(f))
         return not_audio(f, e);
     if (!rs_ring_init(&f->ring, (size_t)f->sf.channels * sizeof(float), (size_t)f->sf.samplerate + BLOCK_FRAMES))
         return rs_fail(e, RS_E_NOMEM, "Not enough memory to read '%.200s'.", f->name);
@@ -480,7 +487,7 @@ static int start_file(struct file *f, const struct stat *st, bool raw, struct rs
     if (!raw && st->st_size == 0)
         return rs_fail(e, RS_E_AUDIO_FILE, "'%.200s' is empty; there is no audio in it.", f->name);
     f->snd = sf_open_fd(f->in.fd, SFM_READ, &f->sf, SF_FALSE);
-    if (!f->snd)
+    if (!f->snd || is_layer_one(f))
         return not_audio(f, e);
     const int rc = new_mixer(f, e);
     if (rc)

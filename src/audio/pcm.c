@@ -64,7 +64,7 @@ static int open_failed(const char *name, int code, struct rs_err *e)
         return rs_fail(e, RS_E_DEVICE_PERMISSION, "The microphone '%.100s' may not be opened by this user; "
                        "'sudo usermod -aG audio $USER' and a new login usually help.", name);
     rs_device_names(there, sizeof there, name);
-    if (code == -ECONNREFUSED)
+    if (code == -ECONNREFUSED || code == -EHOSTDOWN)        /* PulseAudio's plugin, PipeWire's */
         return rs_fail(e, RS_E_DEVICE_NOT_FOUND, "The microphone '%.60s' needs a sound server, and none answers. There is: %s. "
                        "Choose with --device NAME.", name, there);
     return rs_fail(e, RS_E_DEVICE_NOT_FOUND, "The microphone '%.60s' cannot be opened (%s). There is: %s. Choose with "

@@ -26,6 +26,7 @@ static const double NEAR = 0.5;                    /* seconds from speech within
 static const int ARMS = 2;                         /* hops of speech (64 ms) before it counts as said */
 static const double AFTER = 0.5;                   /* seconds kept behind the last thing heard */
 static const double HOLE = 1.5, MARGIN = 0.2;
+static const double HELD = 0.3;                    /* seconds before a cut in which a word may not be whole */
 static const double PAUSE = 0.25;                  /* seconds of silence before the open chunk is decoded ahead */
 static const double BRIEF = 0.1;                   /* the same after a stop: it is likely to be the end */
 
@@ -507,6 +508,8 @@ static struct plan plan_window(struct rs_progress *p, bool ahead)
     } else if (!ahead) {
         w.final = p->ended;
         w.cut = !p->ended;
+        if (w.cut && p->speech.speaking && p->o.overlap_s > 2 * HELD)         /* the next chunk hears that word whole */
+            w.until = (double)end / RS_SAMPLE_RATE - HELD;
     }
     if (!w.final)
         return w;

@@ -139,7 +139,7 @@ static bool feed(struct rs_recorder *r)
         r->pending_n = 0;
         return true;
     }
-    if (r->o->levels_hz > 0)
+    if (r->o->levels_hz > 0 && r->ready)
         measure(r, r->pending, r->pending_n);
     r->fed += r->pending_n;
     r->pending_n = 0;

@@ -252,6 +252,21 @@ static void odd_lengths_and_overlaps(void)
     CHECK(r.joined && r.lost + r.added <= 1);
 }
 
+static void a_cut_in_the_middle_of_a_word(void)
+{
+    int lost = 0, added = 0;
+    errors_per_mille = 300;
+    for (unsigned s = 1; s <= 100; s++) {
+        make_world(s, 40, 0);
+        const struct result r = record(15, 2, 1600, false, 5 + 0.07 * s);
+        lost += r.lost;
+        added += r.added;
+    }
+    printf("  100 cuts: %d words lost or changed, %d added\n", lost, added);
+    CHECK(lost + added <= 10);
+    errors_per_mille = 0;
+}
+
 static void short_and_empty_recordings(void)
 {
     for (int n = 0; n < 5; n++) {
@@ -413,6 +428,7 @@ int main(void)
 {
     RUN(no_word_is_lost_or_doubled_at_seams);
     RUN(odd_lengths_and_overlaps);
+    RUN(a_cut_in_the_middle_of_a_word);
     RUN(short_and_empty_recordings);
     RUN(a_failed_decode_is_a_gap);
     RUN(holes_are_decoded_again_or_reported);
