@@ -484,8 +484,6 @@ static int feed(struct capture *c, bool *idle, struct rs_err *e)
     struct shared *sh = c->sh;
     size_t n;
     *idle = false;
-    if (c->stopped)
-        c->owed = 0;                  /* nobody waits for hours of silence that a strange device made necessary */
     if (c->owed) {
         n = c->owed < RS_MIX_MAX_FRAMES ? c->owed : RS_MIX_MAX_FRAMES;
         c->owed -= n;
