@@ -60,7 +60,7 @@ static int open_features(struct rs_asr *a, int mels, struct rs_err *e)
     return rc;
 }
 
-/* `own`: whether it is the one that the model's file is for. */
+/* is_own: whether it is the one that the model's file is for. */
 static int choose_decoder(struct rs_asr *a, const char *wanted, bool *is_own, struct rs_err *e)
 {
     const struct rs_model *m = a->model;

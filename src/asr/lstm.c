@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "tensor/kernels.h"
 #include "tensor/ops.h"
 
 bool rs_lstm_recall(const struct rs_linear *hh, struct rs_pool *pool, struct rs_arena *a, struct rs_lstm_memory *memories,

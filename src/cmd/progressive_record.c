@@ -31,10 +31,18 @@ int rs_parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e)
     return 0;
 }
 
+int rs_check_overlap(double overlap_s, double chunk_s, struct rs_err *e)
+{
+    if (overlap_s <= chunk_s / 2)
+        return 0;
+    return rs_fail(e, RS_E_USAGE, "--overlap (%g seconds) may be at most half of --chunk (%g).", overlap_s, chunk_s);
+}
+
 static int check(const struct rs_record_options *o, const char *raw, struct rs_err *e)
 {
-    if (o->overlap_s > o->chunk_s / 2)
-        return rs_fail(e, RS_E_USAGE, "--overlap (%g seconds) may be at most half of --chunk (%g).", o->overlap_s, o->chunk_s);
+    const int rc = rs_check_overlap(o->overlap_s, o->chunk_s, e);
+    if (rc)
+        return rc;
     if (o->backlog_s < 2 * o->chunk_s)
         return rs_fail(e, RS_E_USAGE, "--backlog must be at least twice --chunk (%g seconds).", 2 * o->chunk_s);
     if (o->input && o->device)

@@ -14,4 +14,7 @@ int rs_signal_command(const struct rs_cmd *cmd, int sig, int argc, char **argv);
 /* "16000,1,s16le" */
 int rs_parse_raw(const char *text, struct rs_raw_format *raw, struct rs_err *e);
 
+/* Seconds that a chunk hears again, against its length. */
+int rs_check_overlap(double overlap_s, double chunk_s, struct rs_err *e);
+
 #endif

@@ -261,8 +261,7 @@ static int run(int argc, char **argv)
     if (rc == RS_OPT_DONE)
         return fflush(stdout) || ferror(stdout) ? 1 : 0;
     rc = rc || !raw ? rc : rs_parse_raw(raw, &j.raw, &e);
-    if (rc == 0 && j.plan.overlap_s > j.plan.chunk_s / 2)
-        rc = rs_fail(&e, RS_E_USAGE, "--overlap (%g seconds) may be at most half of --chunk (%g).", j.plan.overlap_s, j.plan.chunk_s);
+    rc = rc ? rc : rs_check_overlap(j.plan.overlap_s, j.plan.chunk_s, &e);
     j.several = nargs > 1;
     if (rc == 0 && j.several && (is(&j, "srt") || is(&j, "vtt")))
         rc = rs_fail(&e, RS_E_USAGE, "Subtitles belong to one recording: give one FILE with --format %s.", j.format);

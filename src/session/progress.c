@@ -313,28 +313,37 @@ static int decode(struct rs_progress *p, size_t from, size_t to, struct rs_token
     return 0;
 }
 
-/* A transducer may emit a word twice at one place: the same pieces a frame later at most. Nobody speaks so fast (in
- * 3,136 recordings 9 of 9 such pairs were one word; words that were said twice came three frames apart or more). */
-static bool stutter(const struct rs_progress *p, const struct rs_token *word, size_t n, const struct rs_token *again, size_t m)
+/* Tokens of the word that begins at token i. */
+static size_t word_length(const struct rs_progress *p, const struct rs_tokens *t, size_t i)
 {
-    if (n != m || again->frame - word->frame > 1)
+    size_t n = 1;
+    while (i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id))
+        n++;
+    return n;
+}
+
+/* Whether two words are of the same pieces and begin so many frames apart at most. */
+static bool same_word(const struct rs_progress *p, const struct rs_token *a, size_t n, const struct rs_token *b, size_t m, int apart)
+{
+    if (n != m || abs(a->frame - b->frame) > apart)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!p->asr.same_piece(p->asr.self, word[i].id, again[i].id))
+        if (!p->asr.same_piece(p->asr.self, a[i].id, b[i].id))
             return false;
     return true;
 }
 
-/* Leaves out words where nobody speaks, and the second of two that are one. */
+/* Leaves out words where nobody speaks, and the second of two that are one: a transducer may emit a word twice at one
+ * place, the same pieces a frame later at most. Nobody speaks so fast (in 3,136 recordings 9 of 9 such pairs were one word;
+ * words that were said twice came three frames apart or more). */
 static void disbelieve(struct rs_progress *p, struct rs_tokens *t)
 {
     size_t kept = 0, last_n = 0;          /* of the last word kept */
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0, n; i < t->count; i += n) {
-        for (n = 1; i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id); n++)
-            ;
+        n = word_length(p, t, i);
         if (!believable(p, t->at[i].frame * RS_FRAME_S, t->at[i + n - 1].frame * RS_FRAME_S) ||
-            (last_n && stutter(p, t->at + kept - last_n, last_n, t->at + i, n)))
+            (last_n && same_word(p, t->at + kept - last_n, last_n, t->at + i, n, 1)))
             continue;
         memmove(t->at + kept, t->at + i, n * sizeof *t->at);
         kept += n;
@@ -374,25 +383,10 @@ static bool add_gap(struct rs_chunk *c, double from, double to)
     return true;
 }
 
-/* Tokens of the word that begins at token i. */
-static size_t word_length(const struct rs_progress *p, const struct rs_tokens *t, size_t i)
-{
-    size_t n = 1;
-    while (i + n < t->count && !p->asr.starts_word(p->asr.self, t->at[i + n].id))
-        n++;
-    return n;
-}
-
-/* Whether the word at `a` is the one at `b`, heard a second time. */
+/* Whether word i of a list is word k of another, heard a second time. */
 static bool heard_again(const struct rs_progress *p, const struct rs_tokens *a, size_t i, const struct rs_tokens *b, size_t k)
 {
-    const size_t n = word_length(p, a, i);
-    if (n != word_length(p, b, k) || abs(a->at[i].frame - b->at[k].frame) > 3)
-        return false;
-    for (size_t j = 0; j < n; j++)
-        if (!p->asr.same_piece(p->asr.self, a->at[i + j].id, b->at[k + j].id))
-            return false;
-    return true;
+    return same_word(p, a->at + i, word_length(p, a, i), b->at + k, word_length(p, b, k), 3);
 }
 
 /* Decodes from the last word before the hole on and puts words that lie behind it and before the next one into their

@@ -233,9 +233,18 @@ static void cut(struct rs_recorder *r)
 
 static bool parent_died(const struct rs_recorder *r) { return r->o->die_with_parent && getppid() != r->parent; }
 
+static bool is_command(const struct signalfd_siginfo *s) { return s->ssi_code == SI_QUEUE && s->ssi_int == RS_CONTROL_COMMAND; }
+
+/* Whether a signal to end is the second: a command never is, nor the first after an end by itself. */
+static bool insists(struct rs_recorder *r, const struct signalfd_siginfo *s)
+{
+    const bool before = r->signalled;
+    r->signalled |= !is_command(s);
+    return before && !is_command(s);
+}
+
 static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s)
 {
-    const bool command = s->ssi_code == SI_QUEUE && s->ssi_int == RS_CONTROL_COMMAND;
     switch (s->ssi_signo) {
     case SIGUSR1:
         cut(r);
@@ -244,18 +253,15 @@ static void one_signal(struct rs_recorder *r, const struct signalfd_siginfo *s)
         abandon(r, "cancelled");
         break;
     default:
-        if (parent_died(r))
+        if (parent_died(r)) {
             stop(r, "parent_gone", 0);
-        else if (!r->stopping || command) {
-            r->signalled |= !command;
-            stop(r, command ? "stop_command" : "stop_signal", r->o->tail_ms);
-        } else if (!r->signalled) {
-            r->signalled = true;                  /* the recording had ended by itself: this is the first */
-        } else {
+        } else if (insists(r, s)) {
             pthread_mutex_lock(&r->lock);
             r->status = s->ssi_signo == SIGINT ? 130 : 143;
             pthread_mutex_unlock(&r->lock);
             abandon(r, "stop_signal");
+        } else if (!r->stopping || is_command(s)) {
+            stop(r, is_command(s) ? "stop_command" : "stop_signal", r->o->tail_ms);
         }
     }
 }
@@ -488,21 +494,14 @@ static void close_source(struct rs_recorder *r)
     r->pending = NULL;
 }
 
-/* Whether what was signalled while the last lines wait for their reader ends that wait: as in one_signal, a cut and a
- * further `rec-stt stop` do not, nor does the first signal after an end by itself. */
+/* Whether what was signalled while the last lines wait for their reader ends that wait. */
 static bool enough(struct rs_recorder *r)
 {
     struct signalfd_siginfo s;
     bool ends = false;
-    while (read(r->signal_fd, &s, sizeof s) == sizeof s) {
-        const bool command = s.ssi_code == SI_QUEUE && s.ssi_int == RS_CONTROL_COMMAND;
-        if (s.ssi_signo == SIGUSR2 || parent_died(r))
-            ends = true;
-        else if (s.ssi_signo != SIGUSR1 && !command) {
-            ends |= r->signalled;
-            r->signalled = true;
-        }
-    }
+    while (read(r->signal_fd, &s, sizeof s) == sizeof s)
+        if (s.ssi_signo != SIGUSR1)
+            ends |= s.ssi_signo == SIGUSR2 || parent_died(r) || insists(r, &s);
     return ends;
 }
 

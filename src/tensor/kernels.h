@@ -25,7 +25,7 @@ struct rs_kernels {
     void (*sigmoid)(const float *x, int n, float *y);
     void (*tanh)(const float *x, int n, float *y);
     void (*relu)(const float *x, int n, float *y);
-    void (*exp)(const float *x, int n, float *y);
+    void (*exp)(const float *x, int n, float *y);           /* within 1e-6 (relative) above e^-87, where it ends */
     void (*log)(const float *x, int n, float *y);           /* of positive, normal numbers */
     float (*largest)(const float *x, ptrdiff_t xs, int m, int n);          /* the largest |x| of m rows */
     int (*argmax)(const float *x, int n);                   /* the first of the largest */

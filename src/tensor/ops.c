@@ -68,13 +68,6 @@ void rs_glu(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int n, fl
     rs_pool_run(pool, glu_part, &j);
 }
 
-void rs_silu(const float *x, int n, float *y) { rs_kernels()->silu(x, n, y); }
-void rs_relu(const float *x, int n, float *y) { rs_kernels()->relu(x, n, y); }
-void rs_sigmoid(const float *x, int n, float *y) { rs_kernels()->sigmoid(x, n, y); }
-void rs_tanh(const float *x, int n, float *y) { rs_kernels()->tanh(x, n, y); }
-void rs_exp(const float *x, int n, float *y) { rs_kernels()->exp(x, n, y); }
-void rs_softmax(float *x, int n) { rs_kernels()->softmax(x, n, 1); }
-
 void rs_lstm_cell(const float *gates, const float *recalled, int hidden, const float *before, float *cell, float *h)
 {
     rs_kernels()->lstm(gates, recalled, hidden, before, cell, h);

@@ -22,15 +22,6 @@ bool rs_layer_norm_rows(struct rs_rows *r, const struct rs_backend *b, struct rs
 /* y[n] = x[0…n) · sigmoid(x[n…2n)) */
 void rs_glu(struct rs_pool *pool, const float *x, ptrdiff_t xs, int m, int n, float *y, ptrdiff_t ys);
 
-/* Value by value over n contiguous values, in the caller's thread. exp is within 1e-6 of the true value
- * (relative) above e^-87, where it ends. */
-void rs_silu(const float *x, int n, float *y);
-void rs_relu(const float *x, int n, float *y);
-void rs_sigmoid(const float *x, int n, float *y);
-void rs_tanh(const float *x, int n, float *y);
-void rs_exp(const float *x, int n, float *y);
-void rs_softmax(float *x, int n);                  /* in place */
-
 /* One step of an LSTM layer: gates[4·hidden] + recalled[4·hidden] = (W_ih·x + b_ih) + (W_hh·h + b_hh) in the order i, f, g,
  * o; recalled may be NULL, before (the cell until now) may be cell. */
 void rs_lstm_cell(const float *gates, const float *recalled, int hidden, const float *before, float *cell, float *h);
